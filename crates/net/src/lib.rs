@@ -1,0 +1,11 @@
+//! How shards travel between a gateway and the drives: the carrier trait and its implementations.
+//!
+//! Only the in-process carrier exists so far: a direct call that copies nothing. Engines see [`Carrier`] and
+//! never a drive's store; what they need of its vocabulary is re-exported here.
+
+mod carrier;
+mod local;
+
+pub use carrier::{Carrier, ShardWriter};
+pub use local::LocalCarrier;
+pub use shards::{frame, DriveState, DriveStatus, Frame, ShardError, ShardHeader, ShardId};

@@ -1,0 +1,24 @@
+//! The object engine: buckets, objects, listings, copies and multipart uploads over erasure-coded blobs.
+//!
+//! It knows no HTTP, XML or S3 wire form. What it is asked for comes as typed requests, what it may do it as
+//! by a proof from `tenancy`, and the resource is always the proof's. The bytes go to drives through
+//! `net::Carrier`; everything small is a record in `kv`, whose key space is [`schema::Kind`].
+
+mod blob;
+mod buckets;
+mod copy;
+mod delete;
+mod digest;
+mod engine;
+mod error;
+mod get;
+mod list;
+mod model;
+mod multipart;
+mod put;
+pub mod schema;
+
+pub use digest::{ChecksumAlgorithm, ChecksumKind, ChecksumValue};
+pub use engine::{Engine, EngineConfig};
+pub use error::*;
+pub use model::*;

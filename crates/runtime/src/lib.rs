@@ -1,0 +1,38 @@
+//! Our one door to nondeterminism: clock, entropy, disk, threads and background workers.
+//!
+//! Every other crate takes what it needs of these as handles, so that a simulator can stand in for all of
+//! them. Not here: the network (crate `net`) and the libraries that are exempt by name (`ARCHITECTURE.md`).
+
+mod clock;
+pub mod disk;
+mod entropy;
+mod thread;
+mod worker;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, RealClock, SimClock};
+pub use entropy::{Entropy, RealEntropy, SimEntropy};
+pub use thread::{spawn_thread, Thread};
+pub use worker::{Progress, Throttle, Worker, WorkerState, Workers};
+
+/// The handles that nearly every component needs, passed as one.
+#[derive(Clone)]
+pub struct Runtime {
+    /// Wall-clock and monotonic time, and sleeping.
+    pub clock: Arc<dyn Clock>,
+    /// Random bytes.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Runtime {
+    /// The operating system's clock and entropy.
+    pub fn real() -> Self {
+        Self { clock: Arc::new(RealClock::new()), entropy: Arc::new(RealEntropy) }
+    }
+
+    /// A clock that stands still until told, and entropy from `seed`.
+    pub fn simulated(seed: u64) -> Self {
+        Self { clock: Arc::new(SimClock::default()), entropy: Arc::new(SimEntropy::new(seed)) }
+    }
+}

@@ -1,0 +1,11 @@
+//! One drive's shard store: it knows bytes, not objects or peers.
+//!
+//! A shard is one of the `k + m` pieces of a blob: a header and a run of checksummed frames, written once
+//! and never changed. Small shards share append-only segment files; large ones (from
+//! `types::limits::SHARD_FILE_MIN_BYTES` of payload) have a file of their own. See `docs/formats.md` for every byte.
+
+pub mod frame;
+mod shard;
+
+pub use frame::Frame;
+pub use shard::{DriveState, DriveStatus, ShardError, ShardHeader, ShardId};
