@@ -19,6 +19,6 @@ mod put;
 pub mod schema;
 
 pub use digest::{ChecksumAlgorithm, ChecksumKind, ChecksumValue};
-pub use engine::{Engine, EngineConfig};
+pub use engine::{Engine, EngineConfig, EngineMetrics};
 pub use error::*;
 pub use model::*;
