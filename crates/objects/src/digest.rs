@@ -1,4 +1,10 @@
-//! Checksums that S3 knows: computed in the one pass over the bytes.
+//! Checksums that S3 knows: computed in the one pass over the bytes, and put together from those of parts.
+
+mod combine;
+mod hasher;
+
+pub(crate) use combine::{combine, composite, multipart_etag};
+pub(crate) use hasher::{Digests, Hasher};
 
 /// A checksum algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -27,6 +27,9 @@ pub enum ReadError {
     /// Fewer than `k` shards of a blob verify, with every drive there.
     #[error("this object is damaged beyond repair")]
     Corrupt,
+    /// This process holds as many bytes in memory as it may; nothing was read. (The face answers SlowDown.)
+    #[error("too many bytes are under way in this process")]
+    Busy,
 }
 
 /// Why bytes could not be stored.
@@ -38,6 +41,10 @@ pub enum StoreError {
     /// The drives that are up are above their watermark.
     #[error("the drives are full")]
     Full,
+    /// This process holds as many bytes in memory as it may; nothing of the body was read. (The face answers
+    /// SlowDown.)
+    #[error("too many bytes are under way in this process")]
+    Busy,
     /// The body could not be read.
     #[error(transparent)]
     Body(#[from] BodyError),
@@ -81,8 +88,8 @@ impl Failure {
             Self::Unknown => ErrorKind::Unknown,
             Self::Fenced | Self::Contended => ErrorKind::Unavailable,
             Self::Damaged(_) | Self::Read(ReadError::Corrupt) => ErrorKind::Corrupt,
-            Self::Read(ReadError::Unavailable) => ErrorKind::Unavailable,
-            Self::Store(StoreError::TooFewDrives) => ErrorKind::Unavailable,
+            Self::Read(ReadError::Unavailable | ReadError::Busy) => ErrorKind::Unavailable,
+            Self::Store(StoreError::TooFewDrives | StoreError::Busy) => ErrorKind::Unavailable,
             Self::Store(StoreError::Full) => ErrorKind::Full,
             Self::Store(StoreError::Body(_)) => ErrorKind::Invalid,
         }
