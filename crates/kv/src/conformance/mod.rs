@@ -1,0 +1,1 @@
+//! The suite that every engine of [`Kv`](crate::Kv) passes. It knows no engine.
