@@ -12,7 +12,7 @@ use std::io;
 use std::path::Path;
 
 pub use real::RealDisk;
-pub use sim::SimDisk;
+pub use sim::{Call, Fault, SimDisk};
 
 /// A name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,9 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes a directory and its parents; each new name is durable when this returns.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes an empty directory; `DirectoryNotEmpty` when it is not.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
     /// What is in a directory, sorted by name.
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
 
@@ -74,6 +77,13 @@ pub trait File: Send + Sync + 'static {
     /// Reads up to `buffer.len()` bytes at `offset`; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
+    /// Reads up to `buffer.len()` bytes at `offset` if that needs no waiting for a device, else `WouldBlock`.
+    /// A caller must be ready to be told `WouldBlock` every time.
+    fn read_at_now(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let _ = (buffer, offset);
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     /// Writes all buffers, one behind the other, at `offset`.
     fn write_at(&self, buffers: &[io::IoSlice<'_>], offset: u64) -> io::Result<()>;
 
@@ -98,6 +108,21 @@ pub trait File: Send + Sync + 'static {
     /// Gives the blocks of a range back to the file system; it reads as zeroes afterwards.
     /// File systems that cannot do this answer `Unsupported`.
     fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// The `len` bytes at `offset` in a buffer of their own, which is not filled with zeroes first where that
+    /// can be avoided. With `wait` false it fails with `WouldBlock` rather than wait for a device.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the file ends before.
+    fn read_vec(&self, len: usize, offset: u64, wait: bool) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; len];
+        if wait {
+            self.read_exact_at(&mut buffer, offset)?;
+        } else if self.read_at_now(&mut buffer, offset)? < len {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(buffer)
+    }
 
     /// Reads exactly `buffer.len()` bytes at `offset`.
     ///

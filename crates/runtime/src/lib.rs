@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub use clock::{Clock, RealClock, SimClock};
 pub use entropy::{Entropy, RealEntropy, SimEntropy};
-pub use thread::{spawn_thread, Thread};
+pub use thread::{Thread, spawn_thread};
 pub use worker::{Progress, Throttle, Worker, WorkerState, Workers};
 
 /// The handles that nearly every component needs, passed as one.
