@@ -210,9 +210,10 @@ impl Layout {
     /// Where the copies of a new blob go: up to `count` distinct active drives that are `up`, best first; fewer when
     /// there are not so many.
     ///
-    /// No two on one node, or else in one zone, while that can be. To replace drives that failed, ask again with
-    /// an `up` that leaves them out: the order of the others stays. When `count` is the same, a layout with one drive
-    /// more or less changes only that drive's share of the answers, as sets; positions may shift.
+    /// No two on one node, then in one zone, while that can be. To replace drives that failed, ask again with the same
+    /// `count` and an `up` that leaves them out: the others stay chosen. A layout with one drive more or less
+    /// changes little more than that drive's share of the answers. Both are said of the answer as a set:
+    /// positions may shift.
     pub fn place(&self, blob: BlobId, count: usize, up: impl Fn(DriveId) -> bool) -> Vec<DriveId> {
         self.place_group(self.group_of(blob), count, up)
     }
