@@ -8,4 +8,4 @@ mod local;
 
 pub use carrier::{Carrier, ShardWriter};
 pub use local::LocalCarrier;
-pub use shards::{frame, DriveState, DriveStatus, Frame, ShardError, ShardHeader, ShardId};
+pub use shards::{DriveState, DriveStatus, Frame, ShardError, ShardHeader, ShardId, frame};

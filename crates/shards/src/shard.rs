@@ -1,6 +1,6 @@
 //! What a shard is, seen from outside the drive.
 
-use types::{limits, BlobId, CopyId, DriveId, ErrorKind};
+use types::{BlobId, CopyId, DriveId, ErrorKind, limits};
 
 /// One physical copy of one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

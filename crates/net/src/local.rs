@@ -1,0 +1,107 @@
+//! The carrier inside one process: direct calls on the stores of this process's drives.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use shards::{DriveState, DriveStatus, Frame, ShardError, ShardHeader, ShardId, ShardSink, Store};
+use types::DriveId;
+
+use crate::{Carrier, ShardWriter};
+
+/// Serves requests on the drives of this process. A drive that it does not have is away.
+pub struct LocalCarrier {
+    stores: RwLock<HashMap<DriveId, Arc<Store>>>,
+}
+
+impl LocalCarrier {
+    /// A carrier to `stores`.
+    pub fn new(stores: HashMap<DriveId, Arc<Store>>) -> Self {
+        Self { stores: RwLock::new(stores) }
+    }
+
+    /// Takes a drive away: from now on it is [`ShardError::Away`]. Its store, if there was one, is handed back
+    /// open; shards being written to it can still be committed.
+    pub fn detach(&self, drive: DriveId) -> Option<Arc<Store>> {
+        self.stores.write().remove(&drive)
+    }
+
+    /// Adds a drive, or brings it back. The store that it replaces is handed back open.
+    pub fn attach(&self, drive: DriveId, store: Arc<Store>) -> Option<Arc<Store>> {
+        self.stores.write().insert(drive, store)
+    }
+
+    /// The drives that are there, in no order.
+    pub fn drives(&self) -> Vec<DriveId> {
+        self.stores.read().keys().copied().collect()
+    }
+
+    fn store(&self, drive: DriveId) -> Result<Arc<Store>, ShardError> {
+        self.stores.read().get(&drive).cloned().ok_or(ShardError::Away(drive))
+    }
+}
+
+#[async_trait::async_trait]
+impl Carrier for LocalCarrier {
+    async fn create(
+        &self,
+        drive: DriveId,
+        header: ShardHeader,
+    ) -> Result<Box<dyn ShardWriter>, ShardError> {
+        let sink = self.store(drive)?.create(header)?;
+        Ok(Box::new(LocalWriter(sink)))
+    }
+
+    async fn read(
+        &self,
+        drive: DriveId,
+        id: ShardId,
+        first: u64,
+        count: u32,
+    ) -> Result<Vec<Frame>, ShardError> {
+        self.store(drive)?.read(id, first, count).await
+    }
+
+    async fn header(&self, drive: DriveId, id: ShardId) -> Result<ShardHeader, ShardError> {
+        self.store(drive)?.header(id).await
+    }
+
+    async fn delete(&self, drive: DriveId, id: ShardId) -> Result<bool, ShardError> {
+        self.store(drive)?.delete(id).await
+    }
+
+    async fn list(
+        &self,
+        drive: DriveId,
+        after: Option<ShardId>,
+        limit: usize,
+    ) -> Result<Vec<ShardHeader>, ShardError> {
+        self.store(drive)?.list(after, limit).await
+    }
+
+    async fn status(&self, drive: DriveId) -> DriveStatus {
+        match self.store(drive) {
+            Ok(store) => store.status(),
+            Err(_) => DriveStatus {
+                state: DriveState::Away,
+                capacity_bytes: 0,
+                available_bytes: 0,
+                used_bytes: 0,
+                shards: 0,
+            },
+        }
+    }
+}
+
+struct LocalWriter(ShardSink);
+
+#[async_trait::async_trait]
+impl ShardWriter for LocalWriter {
+    async fn write(&mut self, frames: Vec<Frame>) -> Result<(), ShardError> {
+        self.0.write(frames).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), ShardError> {
+        self.0.commit().await
+    }
+}
