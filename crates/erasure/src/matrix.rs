@@ -139,37 +139,20 @@ pub(crate) mod reference {
         (1..=255).find(|&b| slow_mul(a, b) == 1).expect("every element but zero has an inverse")
     }
 
-    /// The Cauchy shards of one byte position: data, then parity.
-    pub(crate) fn cauchy(data: &[u8], parity: usize) -> Vec<u8> {
-        let mut shards = data.to_vec();
-        for i in 0..parity {
-            let mut sum = 0;
-            for (j, &byte) in data.iter().enumerate() {
-                let factor =
-                    if data.len() == 1 { 1 } else { slow_inv((data.len() + i) as u8 ^ j as u8) };
-                sum ^= slow_mul(factor, byte);
-            }
-            shards.push(sum);
-        }
-        shards
+    /// The factors of the parity rows of a Cauchy matrix.
+    pub(crate) fn cauchy(data: u8, parity: u8) -> Vec<Vec<u8>> {
+        let factor = |i: u8, j: u8| if data == 1 { 1 } else { slow_inv((data + i) ^ j) };
+        (0..parity).map(|i| (0..data).map(|j| factor(i, j)).collect()).collect()
     }
 
-    /// The Vandermonde shards of one byte position: the polynomial of degree below `k` that takes the data's
-    /// values at 0, 1, … `k - 1`, evaluated at every shard number (Lagrange).
-    pub(crate) fn vandermonde(data: &[u8], parity: usize) -> Vec<u8> {
-        let at = |x: u8| {
-            let mut sum = 0;
-            for (j, &byte) in data.iter().enumerate() {
-                let mut term = byte;
-                for other in (0..data.len()).filter(|&other| other != j) {
-                    term = slow_mul(term, x ^ other as u8);
-                    term = slow_mul(term, slow_inv(j as u8 ^ other as u8));
-                }
-                sum ^= term;
-            }
-            sum
+    /// The factors of the parity rows of a Vandermonde matrix: the shards are the values at 0, 1, 2, … of the
+    /// polynomial of degree below `data` that takes the data's values at 0, 1, … `data - 1` (Lagrange).
+    pub(crate) fn vandermonde(data: u8, parity: u8) -> Vec<Vec<u8>> {
+        let factor = |x: u8, j: u8| {
+            let others = (0..data).filter(|&other| other != j);
+            others.fold(1, |sum, other| slow_mul(slow_mul(sum, x ^ other), slow_inv(j ^ other)))
         };
-        (0..data.len() + parity).map(|x| at(x as u8)).collect()
+        (data..data + parity).map(|x| (0..data).map(|j| factor(x, j)).collect()).collect()
     }
 }
 
@@ -189,6 +172,19 @@ mod tests {
         assert_eq!(rows("1+3", Matrix::Cauchy), [[1], [1], [1]]);
         assert_eq!(rows("1+3", Matrix::Vandermonde), [[1], [1], [1]]);
         assert!(rows("4+0", Matrix::Cauchy).is_empty());
+    }
+
+    #[test]
+    fn every_geometry_agrees_with_the_reference() {
+        for data in 1..=32 {
+            for parity in 0..=(32 - data).min(8) {
+                let geometry = Geometry::new(data, parity).expect("in range");
+                let cauchy = parity_rows(geometry, Matrix::Cauchy);
+                assert_eq!(cauchy, reference::cauchy(data, parity), "{geometry}");
+                let vandermonde = parity_rows(geometry, Matrix::Vandermonde);
+                assert_eq!(vandermonde, reference::vandermonde(data, parity), "{geometry}");
+            }
+        }
     }
 
     #[test]
