@@ -4,20 +4,43 @@
 //! keys or records: its caller commits the [`StoredBlob`] that a write returns, and hands it back to read.
 //! A blob whose caller never commits it is garbage that a collector can prove to be so.
 
+mod budget;
+mod cutter;
+mod drives;
+mod fetch;
+mod latency;
+mod plan;
+mod read;
+mod writers;
+
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
-use erasure::{Geometry, Matrix};
-use futures::future::BoxFuture;
-use net::Carrier;
+use erasure::{BlobShape, Codec, Geometry, Matrix};
+use futures::future::{join_all, BoxFuture};
+use futures::TryFutureExt;
+use net::{Carrier, ShardId};
+use parking_lot::Mutex;
 use placement::Layout;
 use runtime::Runtime;
 use types::{BlobId, CopyId, DriveId, SessionId};
 
+pub(crate) use budget::{Budget, Busy, Held};
+
 use crate::digest::Hasher;
 use crate::error::{ReadError, StoreError};
 use crate::model::{BodyStream, OutputStream};
+use budget::Pool;
+use cutter::{Allowance, Cutter};
+use drives::Drives;
+use latency::Latency;
+use writers::Writers;
+
+/// How long the removal of garbage may hold a request up.
+const REMOVE_MAX: Duration = Duration::from_secs(2);
 
 /// One durable copy of one shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,16 +108,20 @@ pub(crate) struct BlobStore {
 
 struct Inner {
     carrier: Arc<dyn Carrier>,
-    layout: Layout,
+    drives: Drives,
     geometry: Geometry,
     runtime: Runtime,
     session: SessionId,
     sequence: AtomicU64,
+    budget: Budget,
+    pool: Arc<Pool>,
+    latency: Latency,
+    codecs: Mutex<HashMap<(Geometry, Matrix), Codec>>,
 }
 
 impl BlobStore {
-    /// `geometry` is what new blobs should have; `memory_budget_bytes` is what all reads and writes under way
-    /// may hold together.
+    /// `geometry` is what new blobs should have; `memory_budget_bytes` is what all bodies under way may hold
+    /// together.
     pub(crate) fn new(
         carrier: Arc<dyn Carrier>,
         layout: Layout,
@@ -103,15 +130,34 @@ impl BlobStore {
         session: SessionId,
         memory_budget_bytes: usize,
     ) -> Self {
-        let _ = memory_budget_bytes;
-        let inner =
-            Inner { carrier, layout, geometry, runtime, session, sequence: AtomicU64::new(1) };
+        let inner = Inner {
+            drives: Drives::new(carrier.clone(), runtime.clock.clone(), layout),
+            carrier,
+            geometry,
+            budget: Budget::new(memory_budget_bytes, runtime.clock.clone()),
+            runtime,
+            session,
+            sequence: AtomicU64::new(1),
+            pool: Arc::default(),
+            latency: Latency::new(),
+            codecs: Mutex::default(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
+    /// The memory of all bodies under way: for those that do not come through here.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.inner.budget
+    }
+
+    /// What new blobs should have. A blob that has another, because drives were away, is to be encoded again.
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.inner.geometry
+    }
+
     /// Stores exactly `len` bytes of `body`, which must end there. Every byte goes through `digests` too.
-    /// When this returns a blob it is durable on at least a write quorum of drives. Dropping the future
-    /// leaves nothing that a reader can see.
+    /// When this returns a blob it is durable on at least a write quorum of drives. Nothing is read of the
+    /// body before there is memory for it. Dropping the future leaves nothing that a reader can see.
     ///
     /// # Errors
     /// See [`StoreError`]; nothing is left behind but garbage of this session.
@@ -121,15 +167,28 @@ impl BlobStore {
         body: &mut BodyStream,
         digests: &mut Hasher,
     ) -> Result<StoredBlob, StoreError> {
-        let _ = (len, body, digests, self.next_id());
-        Err(StoreError::TooFewDrives)
+        let inner = &*self.inner;
+        let id = self.next_id();
+        let (mut writers, allowance) = inner.begin(id, len).await?;
+        let (geometry, matrix) = (writers.geometry(), Matrix::default());
+        let codec = inner.codec(geometry, matrix);
+        let means = (inner.pool.clone(), allowance, inner.runtime.clock.clone());
+        let mut cutter = Cutter::new(body, digests, codec, len, means);
+        let mut next = cutter.batch().await?;
+        while let Some(batch) = next {
+            let cut = cutter.batch().map_err(StoreError::from);
+            (next, ()) = futures::try_join!(cut, writers.feed(batch))?;
+        }
+        drop(cutter);
+        let (copies, missing) = writers.commit().await?;
+        Ok(StoredBlob { id, geometry, matrix, len, copies, missing })
     }
 
     /// Removes the copies of a blob that will never be committed (a digest did not match, a condition no
     /// longer holds), as far as the drives answer. Never to be called when the outcome of a commit that
     /// names the blob is unknown.
     pub(crate) async fn discard(&self, blob: &StoredBlob) {
-        let _ = blob;
+        self.inner.remove(blob.id, &blob.copies).await;
     }
 
     /// Begins to read `range`, which lies within the blob: the first bytes have been read and verified when
@@ -144,8 +203,7 @@ impl BlobStore {
         on_damage: OnDamage,
         relocate: Option<Relocate>,
     ) -> Result<OutputStream, ReadError> {
-        let _ = (blob, range, on_damage, relocate);
-        Err(ReadError::Unavailable)
+        read::open(self.inner.clone(), blob, range, (on_damage, relocate)).await
     }
 
     /// As [`Self::open`], but begins with the first poll and waits for memory as long as it takes: for the
@@ -157,8 +215,7 @@ impl BlobStore {
         on_damage: OnDamage,
         relocate: Option<Relocate>,
     ) -> OutputStream {
-        let _ = (blob, range, on_damage, relocate);
-        Box::pin(futures::stream::empty())
+        read::lazy(self.inner.clone(), blob, range, (on_damage, relocate))
     }
 
     fn next_id(&self) -> BlobId {
@@ -166,3 +223,47 @@ impl BlobStore {
         BlobId { session: self.inner.session, sequence }
     }
 }
+
+impl Inner {
+    fn codec(&self, geometry: Geometry, matrix: Matrix) -> Codec {
+        let mut codecs = self.codecs.lock();
+        codecs.entry((geometry, matrix)).or_insert_with(|| Codec::new(geometry, matrix)).clone()
+    }
+
+    /// Takes the memory, chooses drives and begins a shard on each. Drives that fail at this point are left out
+    /// and the choice is made again, with a smaller geometry if need be.
+    async fn begin(&self, id: BlobId, len: u64) -> Result<(Writers<'_>, Allowance), StoreError> {
+        let mut failed = HashSet::new();
+        let mut last = None;
+        loop {
+            let choice = match self.drives.choose(id, self.geometry, &failed).await {
+                Ok(choice) => choice,
+                Err(error) => return Err(last.unwrap_or(error)),
+            };
+            let shape = BlobShape { geometry: choice.geometry, len };
+            let allowance = Allowance::acquire(&self.budget, shape).await;
+            let allowance = allowance.map_err(|Busy| StoreError::Busy)?;
+            let before = failed.len();
+            match Writers::open(self, (id, len), choice, &mut failed).await {
+                Ok(writers) => return Ok((writers, allowance)),
+                Err(error) if failed.len() == before => return Err(error),
+                Err(error) => last = Some(error),
+            }
+        }
+    }
+
+    /// Deletes copies as far as their drives answer in time; the others stay garbage.
+    async fn remove(&self, blob: BlobId, copies: &[ShardCopy]) {
+        let deletes = join_all(copies.iter().map(|copy| {
+            let id = ShardId { blob, index: copy.index, copy: copy.copy };
+            self.carrier.delete(copy.drive, id)
+        }));
+        tokio::select! {
+            _ = deletes => {}
+            () = self.runtime.clock.sleep(REMOVE_MAX) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

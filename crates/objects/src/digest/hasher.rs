@@ -18,9 +18,6 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// Most bytes that wait for a thread; as many again may be with it.
 const QUEUE_BYTES: usize = 1024 * 1024;
 
-/// Most bytes that a hasher may keep alive behind its caller's back, per slow digest.
-pub(crate) const HELD_BYTES: usize = 2 * QUEUE_BYTES;
-
 /// What a [`Hasher`] computed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Digests {
@@ -55,8 +52,8 @@ impl Hasher {
         Self { md5: md5.then(|| Lane::new(Md5::new())), checksum }
     }
 
-    /// Takes the next bytes. Waits while a slow digest is too far behind; the bytes may stay referenced
-    /// until [`Self::finish`], [`HELD_BYTES`] of them at most.
+    /// Takes the next bytes. Waits while a slow digest is too far behind; a few MiB may stay
+    /// referenced until [`Self::settle`] or [`Self::finish`].
     pub(crate) async fn update(&mut self, bytes: Bytes) {
         match &mut self.checksum {
             Checksum::None => {}
@@ -65,6 +62,16 @@ impl Hasher {
         }
         if let Some(lane) = &mut self.md5 {
             lane.update(bytes).await;
+        }
+    }
+
+    /// Waits until none of the bytes taken so far are referenced any more.
+    pub(crate) async fn settle(&mut self) {
+        if let Checksum::Sha(_, lane) = &mut self.checksum {
+            lane.settle().await;
+        }
+        if let Some(lane) = &mut self.md5 {
+            lane.settle().await;
         }
     }
 
@@ -182,13 +189,18 @@ impl<S: State> Lane<S> {
         self.away = Some(Batch { bytes, task });
     }
 
-    async fn finish(mut self) -> S {
+    async fn settle(&mut self) {
         self.bring_back().await;
         if self.queued >= BATCH_BYTES {
             self.send_away();
             self.bring_back().await;
         }
-        self.queue.iter().for_each(|bytes| self.state.absorb(bytes));
+        self.queue.drain(..).for_each(|bytes| self.state.absorb(&bytes));
+        self.queued = 0;
+    }
+
+    async fn finish(mut self) -> S {
+        self.settle().await;
         self.state
     }
 }
