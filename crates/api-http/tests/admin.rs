@@ -1,0 +1,86 @@
+//! The admin listener over a real socket, against a source whose answers the test chooses.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use api_http::{
+    AdminServer, DriveReport, DriveState, MetadataReport, MetricsHandle, NodeReport, RedundancyReport, Report,
+    Source,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use types::{DriveId, NodeId};
+
+#[derive(Default)]
+struct Switch {
+    drive_is_away: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Source for Switch {
+    async fn report(&self) -> Report {
+        let away = self.drive_is_away.load(Ordering::SeqCst);
+        let drive = DriveReport {
+            id: DriveId::new(1),
+            path: "node-1".to_owned(),
+            state: if away { DriveState::Away } else { DriveState::Up },
+            capacity_bytes: 10,
+            available_bytes: 5,
+            used_bytes: 1,
+            shards: 1,
+        };
+        Report {
+            nodes: vec![NodeReport { id: NodeId::new(1), name: "node-1".to_owned(), drives: vec![drive] }],
+            metadata: MetadataReport { replicas: 1, available: true, ..Default::default() },
+            redundancy: RedundancyReport { geometry: "1+0".to_owned(), ..Default::default() },
+            ..Default::default()
+        }
+    }
+}
+
+async fn ask(address: std::net::SocketAddr, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("the listener is there");
+    let head = format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("the request is sent");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.expect("the reply is text");
+    let code = reply.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line");
+    let body = reply.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    (code, body)
+}
+
+#[tokio::test]
+async fn health_metrics_index_and_strangers() {
+    let source = Arc::new(Switch::default());
+    let handle = MetricsHandle::install("9.9.9").expect("the first recorder of this process");
+    assert!(MetricsHandle::install("9.9.9").is_err());
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let server = AdminServer::bind(any, source.clone(), handle, "9.9.9").await.expect("a free port");
+    let address = server.address();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(server.serve(async {
+        let _ = stopped.await;
+    }));
+
+    let (code, body) = ask(address, "GET /health").await;
+    assert_eq!(code, 200);
+    assert!(body.contains("\"status\": \"healthy\"") && body.contains("\"version\": \"9.9.9\""), "{body}");
+
+    source.drive_is_away.store(true, Ordering::SeqCst);
+    let (code, body) = ask(address, "GET /health").await;
+    assert_eq!(code, 503);
+    assert!(body.contains("\"status\": \"unhealthy\"") && body.contains("\"state\": \"down\""), "{body}");
+
+    let (code, body) = ask(address, "GET /metrics").await;
+    assert_eq!(code, 200);
+    assert!(body.contains("undercroft_build_info{version=\"9.9.9\"} 1"), "{body}");
+    assert!(body.contains("undercroft_health 0"), "{body}");
+
+    assert_eq!(ask(address, "GET /").await.0, 200);
+    let (code, body) = ask(address, "GET /nothing?secret=1").await;
+    assert!(code == 404 && body.contains("not_found") && !body.contains("secret"), "{body}");
+    assert_eq!(ask(address, "POST /health").await.0, 405);
+
+    stop.send(()).expect("the server still runs");
+    serving.await.expect("no panic").expect("a clean end");
+}
