@@ -1,7 +1,7 @@
 //! Batches: guards and writes that commit together or not at all.
 
 use bytes::Bytes;
-use types::{limits, Revision};
+use types::{Revision, limits};
 
 use crate::{Key, KeyRange};
 

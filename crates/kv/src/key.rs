@@ -7,7 +7,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use types::{limits, Token};
+use types::{Token, limits};
 
 /// First byte of control keys, which are paths.
 pub const CONTROL_SPACE: u8 = b'/';
@@ -32,7 +32,11 @@ impl Key {
             Some(&DATA_SPACE) => bytes.len() >= 1 + Token::LEN,
             _ => false,
         };
-        if well_formed && bytes.len() <= limits::KV_KEY_MAX_BYTES { Ok(Self(bytes)) } else { Err(InvalidKey) }
+        if well_formed && bytes.len() <= limits::KV_KEY_MAX_BYTES {
+            Ok(Self(bytes))
+        } else {
+            Err(InvalidKey)
+        }
     }
 
     /// A control key from its path, which begins with `/`.

@@ -22,8 +22,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use types::{BatchId, ErrorKind, Revision, SessionId, UnixMillis};
 
-pub use batch::{decode_counter, encode_counter, Batch, BatchTooLarge, Guard, Write};
-pub use key::{decode_text, encode_text, InvalidKey, Key, KeyRange, CONTROL_SPACE, DATA_SPACE};
+pub use batch::{Batch, BatchTooLarge, Guard, Write, decode_counter, encode_counter};
+pub use key::{CONTROL_SPACE, DATA_SPACE, InvalidKey, Key, KeyRange, decode_text, encode_text};
 
 /// A value and the revision of the batch that put it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,8 +152,12 @@ pub trait Reader: Send + Sync {
     async fn multi_get(&self, keys: &[Key]) -> Result<Vec<Option<Versioned>>, KvError>;
 
     /// Entries of `range`, at most `limit` (1 to `types::limits::KV_SCAN_MAX_ENTRIES`).
-    async fn scan(&self, range: &KeyRange, limit: usize, direction: Direction)
-    -> Result<Page, KvError>;
+    async fn scan(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Page, KvError>;
 
     /// Visits entries of `range` in ascending order without copying them into a page, as long as `visit`
     /// says so. Between two calls the visitor may move on by [`Step::SeekTo`].
@@ -165,7 +169,8 @@ pub trait Reader: Send + Sync {
     ) -> Result<(), KvError> {
         let mut range = range.clone();
         loop {
-            let page = self.scan(&range, types::limits::KV_SCAN_MAX_ENTRIES, Direction::Forward).await?;
+            let page =
+                self.scan(&range, types::limits::KV_SCAN_MAX_ENTRIES, Direction::Forward).await?;
             let mut seek = None;
             for entry in &page.entries {
                 if seek.as_ref().is_some_and(|s: &Key| entry.key < *s) {
@@ -222,8 +227,12 @@ pub trait Kv: Send + Sync + 'static {
     async fn multi_get(&self, keys: &[Key]) -> Result<Vec<Option<Versioned>>, KvError>;
 
     /// Entries of `range`, at most `limit` (1 to `types::limits::KV_SCAN_MAX_ENTRIES`).
-    async fn scan(&self, range: &KeyRange, limit: usize, direction: Direction)
-    -> Result<Page, KvError>;
+    async fn scan(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Page, KvError>;
 
     /// A reader at the newest revision. Its life is bounded (minutes); afterwards it answers
     /// [`KvError::SnapshotExpired`].
@@ -242,7 +251,12 @@ pub trait Kv: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`KvError::Unavailable`] also when the id is taken.
-    async fn open_session(&self, id: SessionId, label: &str, now: UnixMillis) -> Result<(), KvError>;
+    async fn open_session(
+        &self,
+        id: SessionId,
+        label: &str,
+        now: UnixMillis,
+    ) -> Result<(), KvError>;
 
     /// Reports the oldest revision that the session still reads at. It only ever rises.
     async fn report_oldest_read(&self, id: SessionId, oldest: Revision) -> Result<(), KvError>;
