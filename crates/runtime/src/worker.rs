@@ -28,6 +28,17 @@ pub trait Worker: Send + 'static {
     async fn step(&mut self) -> Result<Progress, String>;
 }
 
+#[async_trait::async_trait]
+impl Worker for Box<dyn Worker> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    async fn step(&mut self) -> Result<Progress, String> {
+        (**self).step().await
+    }
+}
+
 /// A worker as an operator sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerState {
