@@ -1,1 +1,59 @@
-fn main() {}
+//! The `undercroft` program: configuration, roles, wiring, command line. No logic of storage.
+
+mod banner;
+mod bench_s3;
+mod cli;
+mod cluster;
+mod config;
+mod logging;
+mod server;
+mod signals;
+mod status;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser as _;
+
+use cli::{BenchCommand, Cli, Command};
+use config::ServerConfig;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("undercroft: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Dev(args) => {
+            logging::start(args.server.log_format, args.server.log_level);
+            let config = ServerConfig::dev(args)?;
+            tokio_runtime()?.block_on(server::run(config))
+        }
+        Command::Serve(args) => {
+            logging::start(args.server.log_format, args.server.log_level);
+            let config = ServerConfig::serve(args)?;
+            tokio_runtime()?.block_on(server::run(config))
+        }
+        Command::Bench(BenchCommand::S3(args)) => tokio_runtime()?.block_on(bench_s3::run(args)),
+    }
+}
+
+/// At least four workers: some of what they call blocks for a moment even on small machines.
+fn tokio_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.max(4))
+        .thread_name(logging::WORKER_THREAD)
+        .enable_all()
+        .build()
+        .context("the system gives no threads")
+}

@@ -1,0 +1,177 @@
+//! The command line: names, defaults and help, and nothing that acts on them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::bench_s3::BenchS3Args;
+
+/// S3 object storage on your own disks: one program, erasure coding, any number of drives of any size.
+#[derive(Debug, Parser)]
+#[command(name = "undercroft", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  undercroft dev                                       a whole cluster under ./undercroft-data
+  undercroft serve --data /mnt/a --data /mnt/b         for keeps, on two disks
+  undercroft bench s3 --endpoint http://127.0.0.1:9000 --op put --size 4KiB
+
+Metadata has one replica so far: whoever loses the metadata directory loses every object. Back it up.";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Starts a whole cluster in one process, to try things and to develop against.
+    Dev(DevArgs),
+    /// Serves the drives of this machine, for keeps.
+    Serve(ServeArgs),
+    /// Measures an S3 endpoint, ours or another's.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// `dev`: drives are folders side by side, so that losing one can be tried with `rm`.
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Where everything is kept: drives in node-1, node-2 …, metadata in meta, keys in credentials.json.
+    #[arg(long, value_name = "DIR", default_value = "./undercroft-data")]
+    pub(crate) dir: PathBuf,
+    /// How many data nodes to start. More than before adds nodes; fewer takes none away. [default: 5, or
+    /// as many as there are already]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) nodes: Option<u16>,
+    /// What both servers share.
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// `serve`: each `--data` is a drive.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// A drive: a directory on a file system of its own. Repeat it for each drive. A new empty directory
+    /// joins the cluster; one that held a drive and is empty now counts as a missing drive.
+    #[arg(long = "data", value_name = "DIR", required = true)]
+    pub(crate) data: Vec<PathBuf>,
+    /// Where metadata is kept, best on the safest and fastest disk. [default: meta inside the --data
+    /// directory that has one, else inside the first]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) meta: Option<PathBuf>,
+    /// What both servers share.
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+}
+
+/// Options of everything that serves. A flag goes before its environment variable, that before the default.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// Address of the S3 endpoint; port 0 picks a free one.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "UNDERCROFT_S3_LISTEN",
+        default_value = "127.0.0.1:9000"
+    )]
+    pub(crate) s3_listen: SocketAddr,
+    /// Address of health and metrics. It asks for no credentials: keep it private.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "UNDERCROFT_ADMIN_LISTEN",
+        default_value = "127.0.0.1:9001"
+    )]
+    pub(crate) admin_listen: SocketAddr,
+    /// The region that clients must sign for.
+    #[arg(long, value_name = "NAME", env = "UNDERCROFT_REGION", default_value = "us-east-1")]
+    pub(crate) region: String,
+    /// A domain under which buckets are host names (BUCKET.DOMAIN). Repeatable. Path style always works.
+    #[arg(
+        long = "domain",
+        value_name = "DOMAIN",
+        env = "UNDERCROFT_DOMAIN",
+        value_delimiter = ','
+    )]
+    pub(crate) domains: Vec<String>,
+    /// File of access keys. Made with a random key if it is absent and the environment gives none.
+    /// [default: credentials.json in --dir, or in the metadata directory]
+    #[arg(long, value_name = "FILE", env = "UNDERCROFT_CREDENTIALS")]
+    pub(crate) credentials: Option<PathBuf>,
+    /// Logs for people or for machines, on standard error.
+    #[arg(long, value_name = "FORMAT", env = "UNDERCROFT_LOG_FORMAT", default_value = "human")]
+    pub(crate) log_format: LogFormat,
+    /// The least important messages that are logged.
+    #[arg(long, value_name = "LEVEL", env = "UNDERCROFT_LOG_LEVEL", default_value = "info")]
+    pub(crate) log_level: LogLevel,
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One readable line for each event.
+    Human,
+    /// One JSON object for each event.
+    Json,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    /// Only what an operator must look at.
+    Error,
+    /// And what may become that.
+    Warn,
+    /// And what is good to know.
+    Info,
+    /// And what helps to find a fault.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// As a filter directive.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Measures an S3 endpoint: requests and bytes a second, latencies, errors. A progress bar on a terminal.
+    S3(BenchS3Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_flag_is_explained() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        check(&command);
+    }
+
+    fn check(command: &clap::Command) {
+        assert!(command.get_about().is_some(), "{} says nothing", command.get_name());
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+        }
+        command.get_subcommands().filter(|c| c.get_name() != "help").for_each(check);
+    }
+}
