@@ -11,17 +11,19 @@ use crate::{Carrier, ShardWriter};
 
 /// Serves requests on the drives of this process. A drive that it does not have is away.
 pub struct LocalCarrier {
-    stores: RwLock<HashMap<DriveId, Arc<Store>>>,
+    stores: Arc<Stores>,
 }
+
+type Stores = RwLock<HashMap<DriveId, Arc<Store>>>;
 
 impl LocalCarrier {
     /// A carrier to `stores`.
     pub fn new(stores: HashMap<DriveId, Arc<Store>>) -> Self {
-        Self { stores: RwLock::new(stores) }
+        Self { stores: Arc::new(RwLock::new(stores)) }
     }
 
-    /// Takes a drive away: from now on it is [`ShardError::Away`]. Its store, if there was one, is handed back
-    /// open; shards being written to it can still be committed.
+    /// Takes a drive away: from now on it is [`ShardError::Away`], also for shards being written to it. Its
+    /// store, if there was one, is handed back open.
     pub fn detach(&self, drive: DriveId) -> Option<Arc<Store>> {
         self.stores.write().remove(&drive)
     }
@@ -49,7 +51,7 @@ impl Carrier for LocalCarrier {
         header: ShardHeader,
     ) -> Result<Box<dyn ShardWriter>, ShardError> {
         let sink = self.store(drive)?.create(header)?;
-        Ok(Box::new(LocalWriter(sink)))
+        Ok(Box::new(LocalWriter { stores: self.stores.clone(), drive, sink }))
     }
 
     async fn read(
@@ -93,15 +95,28 @@ impl Carrier for LocalCarrier {
     }
 }
 
-struct LocalWriter(ShardSink);
+struct LocalWriter {
+    stores: Arc<Stores>,
+    drive: DriveId,
+    sink: ShardSink,
+}
+
+impl LocalWriter {
+    fn check_attached(&self) -> Result<(), ShardError> {
+        let is_there = self.stores.read().contains_key(&self.drive);
+        if is_there { Ok(()) } else { Err(ShardError::Away(self.drive)) }
+    }
+}
 
 #[async_trait::async_trait]
 impl ShardWriter for LocalWriter {
     async fn write(&mut self, frames: Vec<Frame>) -> Result<(), ShardError> {
-        self.0.write(frames).await
+        self.check_attached()?;
+        self.sink.write(frames).await
     }
 
     async fn commit(self: Box<Self>) -> Result<(), ShardError> {
-        self.0.commit().await
+        self.check_attached()?;
+        self.sink.commit().await
     }
 }

@@ -4,14 +4,22 @@
 //! and never changed. Small shards share append-only segment files; large ones (from
 //! `types::limits::SHARD_FILE_MIN_BYTES` of payload) have a file of their own. See `docs/formats.md` for every byte.
 
+mod cache;
+pub mod codec;
+mod drive;
 mod error;
+mod files;
 pub mod frame;
 mod identity;
+mod pool;
+mod segments;
 mod shard;
+mod sink;
 mod store;
 
 pub use error::OpenError;
 pub use frame::Frame;
 pub use identity::{DRIVE_VERSION, Identity};
 pub use shard::{DriveState, DriveStatus, ShardError, ShardHeader, ShardId};
-pub use store::{ShardSink, Store, StoreOptions};
+pub use sink::ShardSink;
+pub use store::{Store, StoreOptions};

@@ -1,20 +1,40 @@
-//! The store of one drive.
+//! The store of one drive: what the rest of the program calls.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
-use runtime::Runtime;
-use runtime::disk::Disk;
-use types::DriveId;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use runtime::disk::{Disk, Lock};
+use runtime::{Runtime, Thread, spawn_thread};
+use tokio::sync::{Semaphore, oneshot, watch};
+use types::limits;
 
-use crate::{
-    DriveState, DriveStatus, Frame, Identity, OpenError, ShardError, ShardHeader, ShardId, identity,
-};
+use crate::cache::{OpenFile, OpenFiles, ReadFailure, Trouble};
+use crate::codec::RECORD_HEADER_BYTES;
+use crate::drive::Drive;
+use crate::files::Files;
+use crate::frame::CHECKSUM_BYTES;
+use crate::pool::Pool;
+use crate::segments::{self, Appender, Request, Segments};
+use crate::sink::ShardSink;
+use crate::{DriveStatus, Frame, Identity, OpenError, ShardError, ShardHeader, ShardId, identity};
+
+/// Reads of at most this many frames are tried at once, on the caller's thread, from the page cache.
+const INLINE_FRAMES: u64 = 4;
+
+/// Frames that one read returns at most: 16 MiB.
+const READ_FRAMES_MAX: u64 = 256;
+
+/// KiB of small shards that may wait for the thread that writes segments.
+pub(crate) const QUEUE_KIB: usize = 64 * 1024;
 
 /// How a store behaves.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// Used part of the file system, 0 to 1, from which on the drive takes no new shards.
+    /// Used part of the file system, 0 to 1, above which the drive takes no new shards.
     pub high_watermark: f64,
     /// Free bytes below which the drive takes no new shards, whatever the watermark.
     pub min_free_bytes: u64,
@@ -41,113 +61,366 @@ impl Default for StoreOptions {
     }
 }
 
-/// An open drive.
+/// An open drive. Its calls may be made from any number of tasks.
+///
+/// Dropping it without [`Store::close`] is safe at any time, as safe as a crash is: the next start has more to
+/// read.
 pub struct Store {
     identity: Identity,
+    core: Arc<Core>,
+    appender: Mutex<Option<Thread>>,
+    lock: Mutex<Option<Box<dyn Lock>>>,
+    counted: watch::Receiver<bool>,
 }
 
-/// A shard being written to a drive. Dropping it before [`ShardSink::commit`] leaves nothing.
-pub struct ShardSink {
-    drive: DriveId,
+/// What the parts of a store share.
+pub(crate) struct Core {
+    pub(crate) drive: Arc<Drive>,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) files: Arc<Files>,
+    pub(crate) reads: Pool,
+    pub(crate) writes: Pool,
+    pub(crate) queue: Sender<Request>,
+    pub(crate) queue_room: Arc<Semaphore>,
 }
 
 impl Store {
-    /// Makes `dir` (made if absent) a drive.
+    /// Makes `dir` (made if absent) a drive, durably.
+    ///
+    /// # Errors
+    /// [`OpenError::AlreadyFormatted`] when it is one; `Io`.
     pub fn format(disk: Arc<dyn Disk>, dir: &Path, new: &Identity) -> Result<(), OpenError> {
         disk.create_dir_all(dir).map_err(|e| OpenError::io("make", dir, &e))?;
         identity::write(&*disk, dir, new)
     }
 
-    /// Who the drive at `dir` is; `None` when it was never formatted.
-    pub fn identity_of(disk: Arc<dyn Disk>, dir: &Path) -> Result<Option<Identity>, OpenError> {
+    /// Who the drive at `dir` is; `None` when it was never formatted, or is not mounted.
+    ///
+    /// # Errors
+    /// `Newer`, `Damaged`, `Io`.
+    pub fn identity(disk: Arc<dyn Disk>, dir: &Path) -> Result<Option<Identity>, OpenError> {
         identity::read(&*disk, dir)
     }
 
-    /// Opens the drive at `dir`.
+    /// Opens the drive at `dir`: locks it, reads the footers of its segments, and repairs what a crash left.
+    /// Blocks; the time is bounded by the footers and one unsealed segment.
+    ///
+    /// # Errors
+    /// All of [`OpenError`] but `AlreadyFormatted`.
     pub fn open(
         disk: Arc<dyn Disk>,
         runtime: Runtime,
         dir: &Path,
         options: StoreOptions,
     ) -> Result<Arc<Self>, OpenError> {
-        let _ = (runtime, options);
-        let identity =
-            identity::read(&*disk, dir)?.ok_or(OpenError::NotFormatted { dir: dir.to_owned() })?;
-        Ok(Arc::new(Self { identity }))
+        let absent = || OpenError::NotFormatted { dir: dir.to_owned() };
+        let identity = identity::read(&*disk, dir)?.ok_or_else(absent)?;
+        let lock = disk.lock(&dir.join("lock")).map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => OpenError::Locked { dir: dir.to_owned() },
+            _ => OpenError::io("lock", dir, &error),
+        })?;
+        let failed = |call| move |e: std::io::Error| OpenError::io(call, dir, &e);
+        let cache = Arc::new(OpenFiles::new(options.open_files));
+        let drive =
+            Drive::new(disk, runtime, dir, identity.drive, options).map_err(failed("ask"))?;
+        let drive = Arc::new(drive);
+        let files = Arc::new(Files::open(drive.clone(), cache.clone())?);
+        let segments = Arc::new(Segments::new(drive.clone(), cache.clone()));
+        let appender = segments::recover(&drive, &segments, &cache)?;
+        let (queue, requests) = channel();
+        let threads = |name: &str, n| Pool::new(name, n).map_err(failed("start threads for"));
+        let core = Arc::new(Core {
+            reads: threads("shard-read", drive.options.read_threads)?,
+            writes: threads("shard-write", drive.options.write_threads)?,
+            queue,
+            queue_room: Arc::new(Semaphore::new(QUEUE_KIB)),
+            drive,
+            segments,
+            files,
+        });
+        let thread = spawn_appender(appender, requests).map_err(failed("start threads for"))?;
+        let (done, counted) = watch::channel(false);
+        count(&core, done);
+        Ok(Arc::new(Self {
+            identity,
+            core,
+            appender: Mutex::new(Some(thread)),
+            lock: Mutex::new(Some(lock)),
+            counted,
+        }))
     }
 
     /// Who this drive is.
-    pub fn identity(&self) -> &Identity {
+    pub fn drive_identity(&self) -> &Identity {
         &self.identity
     }
 
-    fn away(&self) -> ShardError {
-        ShardError::Away(self.identity.drive)
-    }
-
-    /// Begins a shard.
+    /// Begins a shard. Does not block.
+    ///
+    /// # Errors
+    /// `Full`, `Away` when closed, `Io` when the drive is suspect, `Misuse` when the header's fields are out of
+    /// their ranges.
     pub fn create(&self, header: ShardHeader) -> Result<ShardSink, ShardError> {
-        let _ = header;
-        Err(self.away())
+        if !header.is_sound() {
+            return Err(ShardError::Misuse(header.id));
+        }
+        let bytes = header.stored_len().saturating_add(RECORD_HEADER_BYTES as u64);
+        let reservation = self.core.drive.admit(bytes)?;
+        Ok(ShardSink::new(self.core.clone(), header, reservation))
     }
 
-    /// Reads frames.
+    /// Reads `count` frames from `first` on, fewer at the end of the shard and never more than 256, unverified.
+    /// They are slices of one buffer.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` when the file ends too early; `Io`; `Away` when closed.
     pub async fn read(
         &self,
         id: ShardId,
         first: u64,
         count: u32,
     ) -> Result<Vec<Frame>, ShardError> {
-        let _ = (id, first, count);
-        Err(self.away())
+        let count = u64::from(count).min(READ_FRAMES_MAX);
+        let inline = count <= INLINE_FRAMES;
+        self.look(inline, move |core, wait| core.read(&id, first, count, wait)).await
     }
 
     /// The header of a shard, verified.
+    ///
+    /// # Errors
+    /// `NotFound`, `Corrupt`, `Io`, `Away` when closed.
     pub async fn header(&self, id: ShardId) -> Result<ShardHeader, ShardError> {
-        let _ = id;
-        Err(self.away())
+        self.look(true, move |core, wait| core.place(&id, wait).map(|place| place.header)).await
+    }
+
+    /// The frames of a shard that do not verify, in order; none when it is whole. Frames behind an early end of
+    /// the file count as damaged.
+    ///
+    /// # Errors
+    /// As [`Store::read`], but for `Corrupt` frames.
+    pub async fn verify(&self, id: ShardId) -> Result<Vec<u64>, ShardError> {
+        const STEP: u32 = 64;
+        let header = self.header(id).await?;
+        let mut damaged = Vec::new();
+        let mut first = 0;
+        while first < header.frames() {
+            let end = header.frames().min(first + u64::from(STEP));
+            match self.read(id, first, STEP).await {
+                Ok(frames) => {
+                    let numbered = (first..).zip(&frames);
+                    damaged.extend(numbered.filter(|(n, f)| !f.verifies(&id, *n)).map(|(n, _)| n));
+                }
+                Err(ShardError::Corrupt { .. }) => {
+                    damaged.extend(self.damaged_singly(id, first, end).await?);
+                }
+                Err(error) => return Err(error),
+            }
+            first = end;
+        }
+        Ok(damaged)
+    }
+
+    async fn damaged_singly(
+        &self,
+        id: ShardId,
+        first: u64,
+        end: u64,
+    ) -> Result<Vec<u64>, ShardError> {
+        let mut damaged = Vec::new();
+        for number in first..end {
+            match self.read(id, number, 1).await {
+                Ok(frames) if frames.iter().all(|frame| frame.verifies(&id, number)) => {}
+                Ok(_) | Err(ShardError::Corrupt { .. }) => damaged.push(number),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(damaged)
     }
 
     /// Removes a shard, durably; whether it was there.
+    ///
+    /// # Errors
+    /// `Io` when nobody can say whether it will still be there after a crash; `Away` when closed.
     pub async fn delete(&self, id: ShardId) -> Result<bool, ShardError> {
-        let _ = id;
-        Err(self.away())
+        let in_segment =
+            self.look(true, move |core, wait| Ok(core.segments.find(&id, wait)?.is_some())).await?;
+        if in_segment {
+            let (reply, answer) = oneshot::channel();
+            let sent = self.core.queue.send(Request::Delete { id, reply });
+            return match sent {
+                Ok(()) => answer.await.unwrap_or_else(|_| Err(self.core.drive.away())),
+                Err(_) => Err(self.core.drive.away()),
+            };
+        }
+        self.in_pool(&self.core.writes, move |core| core.files.delete(&id)).await
     }
 
-    /// Headers behind `after`, at most `limit`.
+    /// Headers behind `after` in the order of [`ShardId`], at most `limit`, verified. Shards whose header is
+    /// damaged are left out.
+    ///
+    /// # Errors
+    /// `Io`, `Away` when closed.
     pub async fn list(
         &self,
         after: Option<ShardId>,
         limit: usize,
     ) -> Result<Vec<ShardHeader>, ShardError> {
-        let _ = (after, limit);
-        Err(self.away())
+        self.in_pool(&self.core.reads, move |core| {
+            let mut found = BTreeMap::new();
+            core.segments.list(after.as_ref(), limit, &mut found)?;
+            core.files.list(after.as_ref(), limit, &mut found)?;
+            Ok(found.into_values().take(limit).collect())
+        })
+        .await
     }
 
-    /// The drive's figures.
+    /// The drive's figures. Just after the store has opened, `shards` and `used_bytes` are still growing:
+    /// see [`Store::counted`].
     pub fn status(&self) -> DriveStatus {
-        DriveStatus {
-            state: DriveState::Away,
-            capacity_bytes: 0,
-            available_bytes: 0,
-            used_bytes: 0,
-            shards: 0,
-        }
+        self.core.drive.status()
     }
 
-    /// Seals what is open, stops the threads and lets the lock go.
-    pub async fn close(&self) {}
+    /// Returns when all shards that were there at the start are counted, or the store is closed.
+    pub async fn counted(&self) {
+        let mut counted = self.counted.clone();
+        // An error means that the count was given up: the store is closing.
+        let _ = counted.wait_for(|done| *done).await;
+    }
+
+    /// Refuses new requests, finishes the old, seals the open segment, ends the threads and lets the lock go.
+    /// Shards that are not committed are lost. Closing twice is harmless.
+    pub async fn close(&self) {
+        self.core.drive.close();
+        let (reply, sealed) = oneshot::channel();
+        if self.core.queue.send(Request::Close { reply }).is_ok() {
+            // An error means that the thread had ended before.
+            let _ = sealed.await;
+        }
+        self.stop();
+    }
+
+    fn stop(&self) {
+        self.core.drive.close();
+        // An error means that the thread has ended.
+        let _ = self.core.queue.send(Request::Stop);
+        let thread = self.appender.lock().take();
+        drop(thread);
+        self.core.writes.close();
+        self.core.reads.close();
+        let lock = self.lock.lock().take();
+        drop(lock);
+    }
+
+    /// Runs `job` at once if `inline` and it needs no waiting, else in the pool of readers.
+    async fn look<T: Send + 'static>(
+        &self,
+        inline: bool,
+        job: impl Fn(&Core, bool) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, ShardError> {
+        self.core.drive.check_open()?;
+        if inline {
+            match job(&self.core, false) {
+                Ok(value) => return Ok(value),
+                Err(Trouble::Shard(error)) => return Err(error),
+                Err(Trouble::WouldBlock) => {}
+            }
+        }
+        self.in_pool(&self.core.reads, move |core| match job(core, true) {
+            Ok(value) => Ok(value),
+            Err(Trouble::Shard(error)) => Err(error),
+            // It was allowed to wait.
+            Err(Trouble::WouldBlock) => Err(core.drive.away()),
+        })
+        .await
+    }
+
+    async fn in_pool<T: Send + 'static>(
+        &self,
+        pool: &Pool,
+        job: impl FnOnce(&Core) -> Result<T, ShardError> + Send + 'static,
+    ) -> Result<T, ShardError> {
+        self.core.drive.check_open()?;
+        let (reply, answer) = oneshot::channel();
+        let core = self.core.clone();
+        pool.submit(move || {
+            // The caller may have gone away.
+            let _ = reply.send(job(&core));
+        });
+        answer.await.unwrap_or_else(|_| Err(self.core.drive.away()))
+    }
 }
 
-impl ShardSink {
-    /// Hands over the next frames.
-    pub async fn write(&mut self, frames: Vec<Frame>) -> Result<(), ShardError> {
-        let _ = frames;
-        Err(ShardError::Away(self.drive))
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn spawn_appender(appender: Appender, requests: Receiver<Request>) -> std::io::Result<Thread> {
+    spawn_thread("shard-append", move || appender.run(&requests))
+}
+
+/// Counts the large shards, a directory at a time, between other work.
+fn count(core: &Arc<Core>, done: watch::Sender<bool>) {
+    let again = core.clone();
+    core.reads.submit(move || {
+        if again.drive.check_open().is_err() {
+            return;
+        }
+        if again.files.count_next() {
+            // Nobody may be waiting for it.
+            let _ = done.send(true);
+        } else {
+            count(&again, done);
+        }
+    });
+}
+
+/// Where the frames of a shard are.
+struct Place {
+    header: ShardHeader,
+    file: Arc<OpenFile>,
+    frames_offset: u64,
+}
+
+impl Core {
+    fn place(&self, id: &ShardId, wait: bool) -> Result<Place, Trouble> {
+        if let Some(found) = self.segments.find(id, wait)? {
+            let file = self.segments.file(&found.segment, wait)?;
+            let frames_offset = found.entry.frames_offset();
+            return Ok(Place { header: found.entry.header, file, frames_offset });
+        }
+        let file = self.files.file(id, wait)?;
+        let header = file.header.ok_or(ShardError::NotFound(*id))?;
+        Ok(Place { header, file, frames_offset: RECORD_HEADER_BYTES as u64 })
     }
 
-    /// Returns when the shard is durable.
-    pub async fn commit(self) -> Result<(), ShardError> {
-        Err(ShardError::Away(self.drive))
+    fn read(
+        &self,
+        id: &ShardId,
+        first: u64,
+        count: u64,
+        wait: bool,
+    ) -> Result<Vec<Frame>, Trouble> {
+        let place = self.place(id, wait)?;
+        let last = first.saturating_add(count).min(place.header.frames());
+        if first >= last {
+            return Ok(Vec::new());
+        }
+        const STRIDE: u64 = (limits::FRAME_BYTES + CHECKSUM_BYTES) as u64;
+        let end = (last * STRIDE).min(place.header.stored_len());
+        let start = first * STRIDE;
+        let (len, offset) = ((end - start) as usize, place.frames_offset.saturating_add(start));
+        let bytes = match place.file.file.read_vec(len, offset, wait).map_err(ReadFailure::from) {
+            Ok(bytes) => Bytes::from(bytes),
+            Err(ReadFailure::WouldBlock) => return Err(Trouble::WouldBlock),
+            Err(ReadFailure::Short) => {
+                return Err(ShardError::Corrupt { id: *id, frame: Some(first) }.into());
+            }
+            Err(ReadFailure::Failed(error)) => {
+                return Err(self.drive.read_failed(&place.file.path, &error).into());
+            }
+        };
+        Ok(segments::split_frames(&place.header, first, bytes))
     }
 }

@@ -1,0 +1,318 @@
+//! Large shards: a file each, found by name.
+//!
+//! `files/<session>/<sequence / 4096>/<sequence>-<index>-<copy>.shard`, all in hex of fixed width, so that the
+//! order of names is the order of [`ShardId`] and shards written together share a directory, whose syncs are
+//! then shared too. While being written a file stands in `temp/`, which is emptied when the store opens.
+
+mod dirs;
+mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use types::{BlobId, CopyId, SessionId};
+
+pub(crate) use write::{LargeFile, QUEUE_FRAMES, Step};
+
+use crate::cache::{Key, OpenFile, OpenFiles, ReadFailure, Trouble};
+use crate::codec::{self, RECORD_HEADER_BYTES, Record, RecordBody};
+use crate::drive::Drive;
+use crate::{OpenError, ShardError, ShardHeader, ShardId};
+use dirs::DirSync;
+
+/// Blobs of one session whose shards share a directory: 2 to the power of this.
+const SEQUENCE_BITS: u32 = 12;
+
+/// A directory: the session, and the sequence number without its lowest bits.
+type DirKey = (SessionId, u64);
+
+fn dir_key(id: &ShardId) -> DirKey {
+    (id.blob.session, id.blob.sequence >> SEQUENCE_BITS)
+}
+
+/// The name of a shard's file, without its directory.
+pub(crate) fn shard_name(id: &ShardId) -> String {
+    format!("{:016x}-{:02x}-{}.shard", id.blob.sequence, id.index, id.copy)
+}
+
+/// The shard of session `session` that a name stands for.
+pub(crate) fn shard_of_name(session: SessionId, name: &str) -> Option<ShardId> {
+    let mut parts = name.strip_suffix(".shard")?.split('-');
+    let (sequence, index, copy) = (parts.next()?, parts.next()?, parts.next()?);
+    let id = ShardId {
+        blob: BlobId { session, sequence: u64::from_str_radix(sequence, 16).ok()? },
+        index: u8::from_str_radix(index, 16).ok()?,
+        copy: CopyId::new(u64::from_str_radix(copy, 16).ok()?),
+    };
+    // Only the one spelling that would be looked for.
+    (shard_name(&id) == name).then_some(id)
+}
+
+pub(crate) struct Files {
+    drive: Arc<Drive>,
+    cache: Arc<OpenFiles>,
+    next_temp: AtomicU64,
+    /// Directories that are there, durably.
+    dirs: Mutex<BTreeSet<DirKey>>,
+    /// Held while a name comes or goes.
+    census: Mutex<Census>,
+    syncs: DirSync,
+}
+
+/// Counting of what is there, directory by directory, after the store has opened.
+#[derive(Default)]
+struct Census {
+    /// All directories up to this one are counted.
+    position: Option<DirKey>,
+    done: bool,
+}
+
+impl Census {
+    fn has_counted(&self, dir: DirKey) -> bool {
+        self.done || self.position.is_some_and(|position| dir <= position)
+    }
+}
+
+impl Files {
+    /// Removes what a crash left in `temp/` and finds the directories; counts nothing yet.
+    pub(crate) fn open(drive: Arc<Drive>, cache: Arc<OpenFiles>) -> Result<Self, OpenError> {
+        let (root, temp) = (drive.dir.join("files"), drive.dir.join("temp"));
+        for dir in [&root, &temp] {
+            drive.disk.create_dir_all(dir).map_err(|e| OpenError::io("make", dir, &e))?;
+        }
+        let list = |dir: &Path| drive.disk.list(dir).map_err(|e| OpenError::io("list", dir, &e));
+        for entry in list(&temp)?.iter().filter(|entry| entry.name.ends_with(".tmp")) {
+            let path = temp.join(&entry.name);
+            drive.disk.remove(&path).map_err(|e| OpenError::io("remove", &path, &e))?;
+        }
+        let mut dirs = BTreeSet::new();
+        for outer in list(&root)?.iter().filter(|entry| entry.is_dir) {
+            let Ok(session) = outer.name.parse::<SessionId>() else { continue };
+            for inner in list(&root.join(&outer.name))?.iter().filter(|entry| entry.is_dir) {
+                let number = u64::from_str_radix(&inner.name, 16).ok();
+                dirs.extend(
+                    number.map(|n| (session, n)).filter(|key| dir_name(*key) == inner.name),
+                );
+            }
+        }
+        Ok(Self {
+            drive,
+            cache,
+            next_temp: AtomicU64::new(0),
+            dirs: Mutex::new(dirs),
+            census: Mutex::default(),
+            syncs: DirSync::default(),
+        })
+    }
+
+    fn dir(&self, key: DirKey) -> PathBuf {
+        self.drive.dir.join("files").join(key.0.to_string()).join(dir_name(key))
+    }
+
+    fn path(&self, id: &ShardId) -> PathBuf {
+        self.dir(dir_key(id)).join(shard_name(id))
+    }
+
+    fn temp_path(&self) -> PathBuf {
+        let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
+        self.drive.dir.join("temp").join(format!("{number:016x}.tmp"))
+    }
+
+    /// The shard's file, open, with its verified header. `wait`: whether to wait for the device.
+    pub(crate) fn file(&self, id: &ShardId, wait: bool) -> Result<Arc<OpenFile>, Trouble> {
+        self.cache.get_or_open(Key::Shard(*id), || {
+            if wait { self.open_file(id).map_err(Trouble::from) } else { Err(Trouble::WouldBlock) }
+        })
+    }
+
+    fn open_file(&self, id: &ShardId) -> Result<OpenFile, ShardError> {
+        let path = self.path(id);
+        let file = match self.drive.disk.open(&path, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(ShardError::NotFound(*id));
+            }
+            Err(error) => return Err(self.drive.read_failed(&path, &error)),
+        };
+        let header = match file.read_vec(RECORD_HEADER_BYTES, 0, true).map_err(ReadFailure::from) {
+            Ok(bytes) => decode_header(id, &bytes),
+            Err(ReadFailure::Failed(error)) => return Err(self.drive.read_failed(&path, &error)),
+            Err(ReadFailure::Short | ReadFailure::WouldBlock) => None,
+        };
+        match header {
+            Some(header) => Ok(OpenFile { file, path, header: Some(header) }),
+            None => {
+                tracing::warn!(path = %path.display(), "the header of a shard's file is damaged");
+                Err(ShardError::Corrupt { id: *id, frame: None })
+            }
+        }
+    }
+
+    /// Gives a finished and synced temporary file its name, durably. May wait.
+    fn publish(&self, temp: &Path, header: &ShardHeader) -> Result<(), ShardError> {
+        let key = dir_key(&header.id);
+        self.ensure_dir(key)?;
+        let path = self.path(&header.id);
+        let ticket = {
+            let census = self.census.lock();
+            match self.drive.disk.exists(&path) {
+                Ok(false) => {}
+                Ok(true) => return Err(ShardError::Misuse(header.id)),
+                Err(error) => return Err(self.drive.read_failed(&path, &error)),
+            }
+            if let Err(error) = self.drive.disk.rename(temp, &path) {
+                return Err(self.drive.write_failed("rename", temp, &error));
+            }
+            if census.has_counted(key) {
+                self.drive.count(file_bytes(header.stored_len()));
+            }
+            self.syncs.ticket(key)
+        };
+        self.sync(key, ticket)
+    }
+
+    fn sync(&self, key: DirKey, ticket: u64) -> Result<(), ShardError> {
+        let dir = self.dir(key);
+        self.syncs
+            .sync(key, ticket, || self.drive.disk.sync_dir(&dir))
+            .map_err(|error| self.drive.write_failed("sync", &dir, &error))
+    }
+
+    fn ensure_dir(&self, key: DirKey) -> Result<(), ShardError> {
+        let mut dirs = self.dirs.lock();
+        if !dirs.contains(&key) {
+            let dir = self.dir(key);
+            let made = self.drive.disk.create_dir_all(&dir);
+            made.map_err(|error| self.drive.write_failed("make", &dir, &error))?;
+            dirs.insert(key);
+        }
+        Ok(())
+    }
+
+    /// Removes a shard's file, durably; whether it was there. May wait.
+    pub(crate) fn delete(&self, id: &ShardId) -> Result<bool, ShardError> {
+        let key = dir_key(id);
+        if !self.dirs.lock().contains(&key) {
+            return Ok(false);
+        }
+        let path = self.path(id);
+        let (was_there, ticket) = {
+            let census = self.census.lock();
+            let len = self.drive.disk.open(&path, false).and_then(|file| file.len());
+            match len.and_then(|len| self.drive.disk.remove(&path).map(|()| len)) {
+                Ok(len) => {
+                    if census.has_counted(key) {
+                        self.drive.uncount(len);
+                    }
+                    (true, Some(self.syncs.ticket(key)))
+                }
+                // That it is not there is no proof that it will not come back: an earlier removal, perhaps of
+                // an earlier process, may not be durable.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let is_clean = self.syncs.is_clean(key);
+                    (false, (!is_clean).then(|| self.syncs.ticket(key)))
+                }
+                Err(error) => return Err(self.drive.write_failed("remove", &path, &error)),
+            }
+        };
+        self.cache.remove(&Key::Shard(*id));
+        match ticket {
+            Some(ticket) => self.sync(key, ticket).map(|()| was_there),
+            None => Ok(was_there),
+        }
+    }
+
+    /// Adds to `found` the headers of shards behind `after`, so that it has the `limit` lowest. A file whose
+    /// header is damaged is left out. May wait.
+    pub(crate) fn list(
+        &self,
+        after: Option<&ShardId>,
+        limit: usize,
+        found: &mut BTreeMap<ShardId, ShardHeader>,
+    ) -> Result<(), ShardError> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Included(dir_key(after)));
+        let dirs: Vec<DirKey> = self.dirs.lock().range((from, Bound::Unbounded)).copied().collect();
+        for key in dirs {
+            for id in self.ids_in(key)? {
+                if after.is_some_and(|after| id <= *after) {
+                    continue;
+                }
+                let bound = if found.len() < limit { None } else { found.last_key_value() };
+                if bound.is_some_and(|(bound, _)| id > *bound) {
+                    return Ok(());
+                }
+                match self.open_file(&id).map(|file| file.header) {
+                    Ok(header) => found.extend(header.map(|header| (id, header))),
+                    Err(ShardError::NotFound(_) | ShardError::Corrupt { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                if found.len() > limit {
+                    found.pop_last();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The shards in a directory by their names, in order.
+    fn ids_in(&self, key: DirKey) -> Result<Vec<ShardId>, ShardError> {
+        let dir = self.dir(key);
+        let names = match self.drive.disk.list(&dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(self.drive.read_failed(&dir, &error)),
+        };
+        let ids = names.iter().filter_map(|entry| shard_of_name(key.0, &entry.name));
+        Ok(ids.filter(|id| dir_key(id) == key).collect())
+    }
+
+    /// Counts one more directory; whether that was the last. May wait.
+    pub(crate) fn count_next(&self) -> bool {
+        let mut census = self.census.lock();
+        let from = census.position.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.dirs.lock().range((from, Bound::Unbounded)).next().copied();
+        let Some(key) = next else {
+            census.done = true;
+            return true;
+        };
+        // What cannot be read is not counted; the reader of that shard will say why.
+        for id in self.ids_in(key).unwrap_or_default() {
+            let len = self.drive.disk.open(&self.path(&id), false).and_then(|file| file.len());
+            if let Ok(len) = len {
+                self.drive.count(len);
+            }
+        }
+        census.position = Some(key);
+        false
+    }
+}
+
+fn dir_name(key: DirKey) -> String {
+    format!("{:013x}", key.1)
+}
+
+/// Bytes of a file with so many bytes of frames.
+fn file_bytes(stored: u64) -> u64 {
+    stored.saturating_add(RECORD_HEADER_BYTES as u64)
+}
+
+/// The record header of a shard in a file of its own.
+fn encode_header(header: &ShardHeader) -> [u8; RECORD_HEADER_BYTES] {
+    let record = Record { segment: 0, offset: 0, number: 0, body: RecordBody::Shard(*header) };
+    codec::encode_record(&record, 0)
+}
+
+/// The header of shard `id` at the front of its file.
+fn decode_header(id: &ShardId, bytes: &[u8]) -> Option<ShardHeader> {
+    match codec::decode_record(bytes, 0).ok()? {
+        Record { segment: 0, offset: 0, number: 0, body: RecordBody::Shard(header) } => {
+            (header.id == *id).then_some(header)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,223 @@
+//! What a store does with its segments when it opens: reads the footers, scans what was not sealed, and seals
+//! it.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+use runtime::disk::File;
+
+use super::scan::{self, Scan, Trust};
+use super::segment::{ranges, record_bytes};
+use super::{
+    Appender, Index, Segment, Segments, seal_bytes, segment_number, segment_path, segments_dir,
+};
+use crate::cache::OpenFiles;
+use crate::codec::{
+    self, DeadRecord, FooterTables, SEGMENT_RECORDS_OFFSET, TRAILER_BYTES, Trailer, Undecodable,
+};
+use crate::drive::Drive;
+use crate::{OpenError, ShardError, ShardId};
+
+/// A segment as the disk has it.
+enum Loaded {
+    /// Its footer is good.
+    Sealed(Trailer, FooterTables),
+    /// It was sealed, but the footer is damaged.
+    Damaged(Scan),
+    /// It was not sealed.
+    Open(Scan),
+    /// Its headers are damaged, so that nothing in it can be told from what users wrote.
+    Unreadable,
+}
+
+/// A segment that has to be sealed.
+struct Unsealed {
+    segment: Arc<Segment>,
+    end: u64,
+    deletes: Vec<(ShardId, DeadRecord)>,
+}
+
+/// Loads all segments into `segments`. Returns what will append to them.
+pub(crate) fn recover(
+    drive: &Arc<Drive>,
+    segments: &Arc<Segments>,
+    cache: &Arc<OpenFiles>,
+) -> Result<Appender, OpenError> {
+    let dir = segments_dir(&drive.dir);
+    drive.disk.create_dir_all(&dir).map_err(|e| OpenError::io("make", &dir, &e))?;
+    let names = drive.disk.list(&dir).map_err(|e| OpenError::io("list", &dir, &e))?;
+    let numbers = names.iter().filter_map(|entry| segment_number(&entry.name));
+    let mut dead: Vec<(Arc<Segment>, DeadRecord)> = Vec::new();
+    let mut unsealed: Vec<Unsealed> = Vec::new();
+    let mut next = 1;
+    for number in numbers {
+        next = next.max(number.saturating_add(1));
+        load_one(drive, segments, number, &mut dead, &mut unsealed)?;
+    }
+    for (owner, record) in dead {
+        owner.add_victim(record.segment);
+        let target = segments.get(record.segment);
+        if target.is_some_and(|target| target.kill(record.number)) {
+            drive.uncount(u64::from(record.bytes));
+        }
+    }
+    let mut appender = Appender::new(drive.clone(), segments.clone(), cache.clone(), next);
+    relog(drive, segments, &mut appender, &unsealed)?;
+    for item in unsealed {
+        seal(drive, &item);
+    }
+    Ok(appender)
+}
+
+fn load_one(
+    drive: &Drive,
+    segments: &Segments,
+    number: u64,
+    dead: &mut Vec<(Arc<Segment>, DeadRecord)>,
+    unsealed: &mut Vec<Unsealed>,
+) -> Result<(), OpenError> {
+    let path = segment_path(&drive.dir, number);
+    let file = drive.disk.open(&path, false).map_err(|e| OpenError::io("open", &path, &e))?;
+    let (loaded, salt) = load(drive, &*file, number, &path)?;
+    match loaded {
+        Loaded::Sealed(trailer, mut tables) => {
+            drive.count_many(trailer.shards, trailer.shard_bytes);
+            let (ranges, killed) =
+                (std::mem::take(&mut tables.ranges), std::mem::take(&mut tables.dead));
+            let index = Index::of_footer(&trailer, tables);
+            let segment = Arc::new(Segment::new(number, salt, index, trailer.shards));
+            segments.add_closed(segment.clone(), &ranges);
+            dead.extend(killed.into_iter().map(|record| (segment.clone(), record)));
+        }
+        Loaded::Damaged(scan) => {
+            tracing::warn!(path = %path.display(), "footer damaged, the segment was scanned");
+            let segment = add_scanned(drive, segments, number, salt, &scan);
+            dead.extend(scan.deletes.iter().map(|(_, record)| (segment.clone(), *record)));
+        }
+        Loaded::Open(scan) if scan.shards.is_empty() && scan.deletes.is_empty() => {
+            drive.disk.remove(&path).map_err(|e| OpenError::io("remove", &path, &e))?;
+        }
+        Loaded::Open(scan) => {
+            if scan.skipped > 0 {
+                tracing::warn!(path = %path.display(), bytes = scan.skipped, "torn records left out");
+            }
+            let segment = add_scanned(drive, segments, number, salt, &scan);
+            dead.extend(scan.deletes.iter().map(|(_, record)| (segment.clone(), *record)));
+            unsealed.push(Unsealed { segment, end: scan.end, deletes: scan.deletes });
+        }
+        Loaded::Unreadable => {
+            tracing::error!(path = %path.display(), "segment header damaged, its shards are lost");
+        }
+    }
+    Ok(())
+}
+
+fn add_scanned(
+    drive: &Drive,
+    segments: &Segments,
+    number: u64,
+    salt: u64,
+    scan: &Scan,
+) -> Arc<Segment> {
+    let entries: BTreeMap<_, _> = scan.entries();
+    let (live, spans) = (entries.len() as u32, ranges(entries.keys()));
+    drive.count_many(live, entries.values().map(record_bytes).sum());
+    let segment = Arc::new(Segment::new(number, salt, Index::Memory(entries), live));
+    segments.add_closed(segment.clone(), &spans);
+    segment
+}
+
+/// What the file is, and its salt.
+fn load(
+    drive: &Drive,
+    file: &dyn File,
+    number: u64,
+    path: &Path,
+) -> Result<(Loaded, u64), OpenError> {
+    let failed = |error: io::Error| OpenError::io("read", path, &error);
+    let newer = |version: u8| OpenError::Newer { path: path.to_owned(), version: version.into() };
+    let len = file.len().map_err(failed)?;
+    let head = file.read_vec(len.min(SEGMENT_RECORDS_OFFSET) as usize, 0, true).map_err(failed)?;
+    let salt = match codec::decode_segment_header(&head) {
+        Ok(header) if header.drive != drive.id => {
+            return Err(OpenError::Foreign { path: path.to_owned(), owner: header.drive });
+        }
+        Ok(header) if header.number != number => {
+            return Err(OpenError::Damaged { path: path.to_owned() });
+        }
+        Ok(header) => header.salt,
+        Err(Undecodable::Newer(version)) => return Err(newer(version)),
+        // It was being made: records are written only behind a durable header.
+        Err(Undecodable::Damaged) if len <= SEGMENT_RECORDS_OFFSET => {
+            return Ok((Loaded::Open(Scan::default()), 0));
+        }
+        Err(Undecodable::Damaged) => return Ok((Loaded::Unreadable, 0)),
+    };
+    let Some(trailer_offset) = len.checked_sub(TRAILER_BYTES as u64) else {
+        return Ok((Loaded::Open(Scan::default()), salt));
+    };
+    let tail = file.read_vec(TRAILER_BYTES, trailer_offset, true).map_err(failed)?;
+    match codec::decode_trailer(&tail, salt) {
+        Ok(trailer) if trailer.segment == number && trailer.fits(len) => {
+            let tables = file
+                .read_vec(trailer.tables_len as usize, trailer.tables_offset, true)
+                .map_err(failed)?;
+            if let Ok(tables) = codec::decode_tables(&trailer, &tables) {
+                return Ok((Loaded::Sealed(trailer, tables), salt));
+            }
+            let scan = scan::scan(file, number, salt, Trust::Headers).map_err(failed)?;
+            Ok((Loaded::Damaged(scan), salt))
+        }
+        Err(Undecodable::Newer(version)) => Err(newer(version)),
+        Ok(_) | Err(Undecodable::Damaged) => {
+            let scan = scan::scan(file, number, salt, Trust::WholeRecords).map_err(failed)?;
+            Ok((Loaded::Open(scan), salt))
+        }
+    }
+}
+
+/// Delete records of segments that were not sealed may be in the page cache and not on the disk, when a sync
+/// failed before the process ended. They have been believed now, so they are written again, elsewhere.
+fn relog(
+    drive: &Drive,
+    segments: &Segments,
+    appender: &mut Appender,
+    unsealed: &[Unsealed],
+) -> Result<(), OpenError> {
+    let mut deletes: Vec<_> = unsealed.iter().flat_map(|item| item.deletes.clone()).collect();
+    deletes.retain(|(_, dead)| segments.get(dead.segment).is_some());
+    match appender.relog(&deletes) {
+        Ok(()) => Ok(()),
+        Err(ShardError::Full { .. }) => {
+            tracing::warn!(drive = %drive.id, "no room to write delete records again");
+            Ok(())
+        }
+        Err(error) => Err(OpenError::Io {
+            call: "write",
+            path: segments_dir(&drive.dir),
+            message: error.to_string(),
+        }),
+    }
+}
+
+/// Cuts the torn tail and writes the footer. When that fails the index stays in memory, and the next start
+/// tries again.
+fn seal(drive: &Drive, item: &Unsealed) {
+    let path = segment_path(&drive.dir, item.segment.number());
+    let dead: Vec<DeadRecord> = item.deletes.iter().map(|(_, record)| *record).collect();
+    let (bytes, index, _) = seal_bytes(drive.id, &item.segment, item.end, &dead);
+    let write = || {
+        let file = drive.disk.open(&path, true).map_err(|e| ("open", e))?;
+        file.set_len(item.end).map_err(|e| ("cut", e))?;
+        file.write_at(&[IoSlice::new(&bytes)], item.end).map_err(|e| ("write", e))?;
+        file.sync().map_err(|e| ("sync", e))
+    };
+    match write() {
+        Ok(()) => item.segment.set_index(index),
+        Err((call, error)) => {
+            let _ = drive.write_failed(call, &path, &error);
+        }
+    }
+}
