@@ -72,7 +72,7 @@ impl Worker for Upkeep {
 }
 
 fn describe() {
-    use ::metrics::{describe_counter, describe_gauge, describe_histogram};
+    use ::metrics::{describe_counter, describe_gauge};
     describe_gauge!("undercroft_build_info", "1, labelled with the version");
     describe_gauge!("undercroft_health", "2 healthy, 1 degraded, 0 unhealthy");
     describe_gauge!("undercroft_objects_total", "Objects in all buckets");
@@ -92,8 +92,6 @@ fn describe() {
     describe_gauge!("undercroft_drive_state", "1 for the state that the drive is in");
     describe_gauge!("undercroft_metadata_replicas", "Copies of every metadata record");
     describe_gauge!("undercroft_metadata_disk_bytes", "Bytes of the metadata store on disk");
-    describe_counter!("undercroft_http_requests_total", "Requests, by operation and status");
-    describe_histogram!("undercroft_http_request_duration_seconds", "Time to the end of the reply");
 }
 
 fn record(report: &Report) {

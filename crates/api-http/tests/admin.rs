@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use api_http::{
-    AdminServer, DriveReport, DriveState, MetadataReport, MetricsHandle, NodeReport, RedundancyReport, Report,
-    Source,
+    AdminServer, DriveReport, DriveState, MetadataReport, MetricsHandle, NodeReport,
+    RedundancyReport, Report, Source,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -30,7 +30,11 @@ impl Source for Switch {
             shards: 1,
         };
         Report {
-            nodes: vec![NodeReport { id: NodeId::new(1), name: "node-1".to_owned(), drives: vec![drive] }],
+            nodes: vec![NodeReport {
+                id: NodeId::new(1),
+                name: "node-1".to_owned(),
+                drives: vec![drive],
+            }],
             metadata: MetadataReport { replicas: 1, available: true, ..Default::default() },
             redundancy: RedundancyReport { geometry: "1+0".to_owned(), ..Default::default() },
             ..Default::default()
@@ -55,7 +59,8 @@ async fn health_metrics_index_and_strangers() {
     let handle = MetricsHandle::install("9.9.9").expect("the first recorder of this process");
     assert!(MetricsHandle::install("9.9.9").is_err());
     let any = "127.0.0.1:0".parse().expect("an address");
-    let server = AdminServer::bind(any, source.clone(), handle, "9.9.9").await.expect("a free port");
+    let server =
+        AdminServer::bind(any, source.clone(), handle, "9.9.9").await.expect("a free port");
     let address = server.address();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(async {
@@ -64,12 +69,18 @@ async fn health_metrics_index_and_strangers() {
 
     let (code, body) = ask(address, "GET /health").await;
     assert_eq!(code, 200);
-    assert!(body.contains("\"status\": \"healthy\"") && body.contains("\"version\": \"9.9.9\""), "{body}");
+    assert!(
+        body.contains("\"status\": \"healthy\"") && body.contains("\"version\": \"9.9.9\""),
+        "{body}"
+    );
 
     source.drive_is_away.store(true, Ordering::SeqCst);
     let (code, body) = ask(address, "GET /health").await;
     assert_eq!(code, 503);
-    assert!(body.contains("\"status\": \"unhealthy\"") && body.contains("\"state\": \"down\""), "{body}");
+    assert!(
+        body.contains("\"status\": \"unhealthy\"") && body.contains("\"state\": \"down\""),
+        "{body}"
+    );
 
     let (code, body) = ask(address, "GET /metrics").await;
     assert_eq!(code, 200);

@@ -100,7 +100,7 @@ impl BenchS3Args {
 /// When the measurement cannot be made; failed requests are in the report instead.
 pub(crate) async fn run(args: BenchS3Args) -> anyhow::Result<()> {
     let json = args.json;
-    let report = bench::run_s3(args.config(), Runtime::real(), Progress::terminal()).await?;
+    let report = bench::run_s3(args.config(), &Runtime::real(), &Progress::terminal()).await?;
     let text = render(&report, json)?;
     std::io::stdout().write_all(text.as_bytes()).context("the report cannot be printed")
 }

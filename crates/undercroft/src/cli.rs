@@ -89,12 +89,14 @@ pub(crate) struct ServerArgs {
     /// The region that clients must sign for.
     #[arg(long, value_name = "NAME", env = "UNDERCROFT_REGION", default_value = "us-east-1")]
     pub(crate) region: String,
-    /// A domain under which buckets are host names (BUCKET.DOMAIN). Repeatable. Path style always works.
+    /// A domain under which buckets are host names (BUCKET.DOMAIN). Repeatable, or with commas. Path style
+    /// always works.
     #[arg(
         long = "domain",
         value_name = "DOMAIN",
         env = "UNDERCROFT_DOMAIN",
-        value_delimiter = ','
+        value_delimiter = ',',
+        default_value = "localhost"
     )]
     pub(crate) domains: Vec<String>,
     /// File of access keys. Made with a random key if it is absent and the environment gives none.

@@ -36,19 +36,19 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Dev(args) => {
             logging::start(args.server.log_format, args.server.log_level);
             let config = ServerConfig::dev(args)?;
-            tokio_runtime()?.block_on(server::run(config))
+            server_runtime()?.block_on(server::run(config))
         }
         Command::Serve(args) => {
             logging::start(args.server.log_format, args.server.log_level);
             let config = ServerConfig::serve(args)?;
-            tokio_runtime()?.block_on(server::run(config))
+            server_runtime()?.block_on(server::run(config))
         }
-        Command::Bench(BenchCommand::S3(args)) => tokio_runtime()?.block_on(bench_s3::run(args)),
+        Command::Bench(BenchCommand::S3(args)) => bench_runtime()?.block_on(bench_s3::run(args)),
     }
 }
 
 /// At least four workers: some of what they call blocks for a moment even on small machines.
-fn tokio_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+fn server_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.max(4))
@@ -56,4 +56,10 @@ fn tokio_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("the system gives no threads")
+}
+
+/// One thread: it leaves the processors to the server that is measured on the same machine.
+fn bench_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().context("the system gives no timer or network")
 }
