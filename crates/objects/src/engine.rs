@@ -1,16 +1,21 @@
 //! The engine: its handles, its writer session, and how it starts and stops.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use erasure::Geometry;
-use kv::Kv;
+use futures::StreamExt as _;
+use kv::{Key, Kv};
 use net::{Carrier, DriveStatus};
 use placement::Layout;
 use runtime::{Runtime, Worker};
-use types::{BatchId, SessionId};
+use types::{BatchId, SessionId, UnixMillis, VersionId};
 
+use crate::blob::BlobStore;
+use crate::commit::Gates;
+use crate::damage::{self, DamageQueue};
 use crate::error::Failure;
+use crate::reads::{self, OpenReads};
 
 /// What an engine is made of.
 pub struct EngineConfig {
@@ -35,30 +40,51 @@ pub struct EngineConfig {
 /// Figures of one engine for metrics; counted since its start unless said otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineMetrics {
-    /// Blobs that wait for repair now, because a write or a read missed some of their shards.
+    /// Repair tasks that wait now, in the whole store, by the last census.
     pub under_replicated: u64,
-    /// Repair tasks filed.
+    /// Repair tasks filed by this engine.
     pub repair_tasks: u64,
     /// Reads that had to decode or to go to another copy.
     pub degraded_reads: u64,
-    /// Writes that committed with fewer shards than their geometry has.
+    /// Writes that committed with fewer shards than their geometry has, or with a smaller geometry.
     pub degraded_writes: u64,
     /// Batches that were evaluated again because of a conflict.
     pub conflicts: u64,
     /// Commits whose outcome stayed unknown.
     pub unknown_outcomes: u64,
-    /// Reads that are open now.
+    /// Reads of bodies that are open now.
     pub open_reads: u64,
+}
+
+/// The counters behind [`EngineMetrics`].
+#[derive(Default)]
+pub(crate) struct Figures {
+    pub(crate) under_replicated: AtomicU64,
+    pub(crate) repair_tasks: AtomicU64,
+    pub(crate) degraded_reads: AtomicU64,
+    pub(crate) degraded_writes: AtomicU64,
+    pub(crate) conflicts: AtomicU64,
+    pub(crate) unknown_outcomes: AtomicU64,
 }
 
 /// The object engine. Cheap to clone; all clones are one engine.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: EngineConfig,
+pub(crate) struct Inner {
+    pub(crate) kv: Arc<dyn Kv>,
+    pub(crate) blobs: BlobStore,
+    pub(crate) geometry: Geometry,
+    pub(crate) runtime: Runtime,
+    pub(crate) reads: Arc<OpenReads>,
+    pub(crate) damage: DamageQueue,
+    pub(crate) gates: Gates,
+    pub(crate) figures: Figures,
+    carrier: Arc<dyn Carrier>,
+    layout: Layout,
+    region: String,
     session: SessionId,
     sequence: AtomicU64,
 }
@@ -69,14 +95,42 @@ impl Engine {
     /// # Errors
     /// [`Failure::Kv`] when the session cannot be opened.
     pub async fn start(config: EngineConfig) -> Result<Self, Failure> {
-        let session = SessionId::new(config.runtime.entropy.nonzero_u64());
-        config.kv.open_session(session, &config.label, config.runtime.clock.now()).await?;
-        Ok(Self { inner: Arc::new(Inner { config, session, sequence: AtomicU64::new(1) }) })
+        let EngineConfig { kv, carrier, layout, geometry, runtime, region, label, .. } = config;
+        let session = SessionId::new(runtime.entropy.nonzero_u64());
+        kv.open_session(session, &label, runtime.clock.now()).await?;
+        let reads = Arc::new(OpenReads::new(kv.revision().await?));
+        let blobs = BlobStore::new(
+            carrier.clone(),
+            layout.clone(),
+            geometry,
+            runtime.clone(),
+            session,
+            config.memory_budget_bytes,
+        );
+        let inner = Inner {
+            kv,
+            blobs,
+            geometry,
+            runtime,
+            reads,
+            damage: DamageQueue::default(),
+            gates: Gates::default(),
+            figures: Figures::default(),
+            carrier,
+            layout,
+            region,
+            session,
+            sequence: AtomicU64::new(1),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Ends the writer session: nothing commits afterwards.
+    /// Ends the writer session: nothing commits afterwards. When that fails, the session stays open, which
+    /// holds collection back and harms nothing else; it is logged.
     pub async fn stop(&self) {
-        let _ = self.inner.config.kv.end_session(self.inner.session).await;
+        if let Err(error) = self.inner.kv.end_session(self.inner.session).await {
+            tracing::warn!(session = %self.inner.session, %error, "the writer session could not be ended");
+        }
     }
 
     /// The writer session.
@@ -92,21 +146,61 @@ impl Engine {
 
     /// The region that buckets report.
     pub fn region(&self) -> &str {
-        &self.inner.config.region
+        &self.inner.region
     }
 
-    /// The background loops of this engine, to be started once.
+    /// The background loops of this engine, to be started once: the reporter of the oldest open read, the filer
+    /// of repair tasks, and the census of repair tasks.
     pub fn workers(&self) -> Vec<Box<dyn Worker>> {
-        unimplemented!()
+        vec![
+            Box::new(reads::Reporter::new(self.clone())),
+            Box::new(damage::Filer::new(self.clone())),
+            Box::new(damage::Census::new(self.clone())),
+        ]
     }
 
-    /// Every drive of the layout and how it is.
+    /// Every drive of the layout and how it is, in the order of the layout.
     pub async fn drive_statuses(&self) -> Vec<(placement::Drive, DriveStatus)> {
-        unimplemented!()
+        const AT_ONCE: usize = 32;
+        let ask = |drive: placement::Drive| {
+            let carrier = self.inner.carrier.clone();
+            async move {
+                let status = carrier.status(drive.id).await;
+                (drive, status)
+            }
+        };
+        let drives = self.inner.layout.drives.clone();
+        futures::stream::iter(drives).map(ask).buffered(AT_ONCE).collect().await
     }
 
     /// Figures for metrics.
     pub fn metrics_snapshot(&self) -> EngineMetrics {
-        unimplemented!()
+        let figures = &self.inner.figures;
+        EngineMetrics {
+            under_replicated: figures.under_replicated.load(Ordering::Relaxed),
+            repair_tasks: figures.repair_tasks.load(Ordering::Relaxed),
+            degraded_reads: figures.degraded_reads.load(Ordering::Relaxed),
+            degraded_writes: figures.degraded_writes.load(Ordering::Relaxed),
+            conflicts: figures.conflicts.load(Ordering::Relaxed),
+            unknown_outcomes: figures.unknown_outcomes.load(Ordering::Relaxed),
+            open_reads: self.inner.reads.count(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> UnixMillis {
+        self.inner.runtime.clock.now()
+    }
+
+    pub(crate) fn new_version(&self) -> VersionId {
+        VersionId::new(self.inner.runtime.entropy.u128())
+    }
+
+    /// Several records at one revision.
+    pub(crate) async fn look<const N: usize>(
+        &self,
+        keys: [Key; N],
+    ) -> Result<[Option<kv::Versioned>; N], Failure> {
+        let found = self.inner.kv.multi_get(&keys).await?;
+        found.try_into().map_err(|_| Failure::Damaged("answer of the metadata store"))
     }
 }

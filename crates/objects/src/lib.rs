@@ -5,18 +5,27 @@
 //! `net::Carrier`; everything small is a record in `kv`, whose key space is [`schema::Kind`].
 
 mod blob;
+mod body;
 mod buckets;
+mod commit;
+mod conditions;
 mod copy;
+mod damage;
 mod delete;
 mod digest;
 mod engine;
 mod error;
 mod get;
+mod ledger;
 mod list;
 mod model;
 mod multipart;
+mod parts;
 mod put;
+mod reads;
 pub mod schema;
+mod selection;
+mod stream;
 
 pub use digest::{ChecksumAlgorithm, ChecksumKind, ChecksumValue};
 pub use engine::{Engine, EngineConfig, EngineMetrics};

@@ -92,6 +92,9 @@ pub(crate) struct Pool {
 struct Idle {
     by_len: HashMap<usize, Vec<Vec<u8>>>,
     bytes: usize,
+    /// Bytes in use, and the most there ever were.
+    used: usize,
+    peak: usize,
 }
 
 /// Whatever pays for a buffer.
@@ -112,13 +115,23 @@ impl Pool {
         if found.is_some() {
             idle.bytes -= len;
         }
+        idle.used += len;
+        idle.peak = idle.peak.max(idle.used);
         drop(idle);
         let bytes = found.unwrap_or_else(|| vec![0; len]);
         Buffer { bytes, pool: self.clone(), _credit: credit }
     }
 
+    /// Bytes in use now, and the most there ever were.
+    #[cfg(test)]
+    pub(crate) fn used_and_peak(&self) -> (usize, usize) {
+        let idle = self.idle.lock();
+        (idle.used, idle.peak)
+    }
+
     fn give_back(&self, bytes: Vec<u8>) {
         let mut idle = self.idle.lock();
+        idle.used -= bytes.len();
         if !bytes.is_empty() && idle.bytes + bytes.len() <= POOL_BYTES {
             idle.bytes += bytes.len();
             idle.by_len.entry(bytes.len()).or_default().push(bytes);

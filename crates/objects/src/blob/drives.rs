@@ -91,9 +91,11 @@ impl Drives {
         if let Some(known) = known.filter(|known| now.saturating_sub(known.at) < FRESH) {
             return known;
         }
-        let states = join_all(self.layout.active().map(|drive| async {
-            (drive.id, self.carrier.status(drive.id).await.state)
-        }));
+        let states = join_all(
+            self.layout
+                .active()
+                .map(|drive| async { (drive.id, self.carrier.status(drive.id).await.state) }),
+        );
         let states = states.await;
         let up = states.iter().filter(|(_, state)| *state == DriveState::Up);
         let known = Known {

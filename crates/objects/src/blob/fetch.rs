@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use erasure::{BlobShape, Codec};
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::StreamExt;
 use net::{Frame, ShardError, ShardId};
 use tracing::{debug, error, warn};
 use types::BlobId;

@@ -54,7 +54,10 @@ mod tests {
         assert_eq!(latency.late_after(), HEDGE_MIN);
         (0..200).for_each(|_| latency.record(Duration::from_millis(200)));
         let delay = latency.late_after();
-        assert!(delay > Duration::from_millis(195) && delay < Duration::from_millis(300), "{delay:?}");
+        assert!(
+            delay > Duration::from_millis(195) && delay < Duration::from_millis(300),
+            "{delay:?}"
+        );
         (0..200).for_each(|_| latency.record(Duration::from_secs(20)));
         assert_eq!(latency.late_after(), HEDGE_MAX);
     }

@@ -15,13 +15,13 @@ mod writers;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use erasure::{BlobShape, Codec, Geometry, Matrix};
-use futures::future::{join_all, BoxFuture};
 use futures::TryFutureExt;
+use futures::future::{BoxFuture, join_all};
 use net::{Carrier, ShardId};
 use parking_lot::Mutex;
 use placement::Layout;

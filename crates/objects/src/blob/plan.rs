@@ -208,7 +208,9 @@ fn runs(mut new: Vec<(usize, usize)>) -> Vec<Ask> {
     let mut asks: Vec<Ask> = Vec::new();
     for (shard, stripe) in new {
         match asks.last_mut() {
-            Some(last) if last.shard == shard && last.stripes.end == stripe => last.stripes.end += 1,
+            Some(last) if last.shard == shard && last.stripes.end == stripe => {
+                last.stripes.end += 1
+            }
             _ => asks.push(Ask { shard, stripes: stripe..stripe + 1 }),
         }
     }

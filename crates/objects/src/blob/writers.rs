@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use erasure::{BlobShape, Geometry};
+use futures::StreamExt;
 use futures::future::OptionFuture;
 use futures::stream::FuturesUnordered;
-use futures::StreamExt;
 use net::{Carrier, ShardError, ShardHeader, ShardId, ShardWriter};
 use tracing::{error, warn};
 use types::{BlobId, CopyId, DriveId};

@@ -1,6 +1,6 @@
 //! Digests of a multipart object from those of its parts.
 
-use aws_lc_rs::digest::{digest, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use md5::{Digest as _, Md5};
 
 use super::hasher::{crc_of, crc_value};

@@ -244,7 +244,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_body_hashed_elsewhere_has_the_digests_of_its_bytes() {
-        let body: Vec<u8> = (0..5_000_003_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let body: Vec<u8> =
+            (0..5_000_003_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         for (algorithm, piece) in [
             (ChecksumAlgorithm::Sha256, 7_919),
             (ChecksumAlgorithm::Sha1, 300_000),

@@ -9,7 +9,7 @@ use types::{BlobId, UnixMillis};
 
 use super::codec::{self, Record, Undecodable};
 use super::key::{self, Home};
-use super::{location, BlobLocation, Kind};
+use super::{BlobLocation, Kind, location};
 
 /// A blob.
 #[derive(Clone, Debug, PartialEq, Eq)]

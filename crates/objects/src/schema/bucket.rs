@@ -7,9 +7,9 @@ use bytes::Bytes;
 use kv::Key;
 use types::{AccountId, BucketId, BucketName, UnixMillis};
 
+use super::Kind;
 use super::codec::{self, Record, Undecodable};
 use super::key::{self, Home};
-use super::Kind;
 
 /// A bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]

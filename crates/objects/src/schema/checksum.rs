@@ -41,16 +41,18 @@ pub(crate) fn from_code(code: u32) -> Result<Option<(ChecksumAlgorithm, Checksum
 pub(crate) fn to_fields(checksum: Option<&StoredChecksum>) -> (u32, Vec<u8>, u32) {
     match checksum {
         None => (0, Vec::new(), 0),
-        Some(c) => (
-            code(c.value.algorithm(), c.kind),
-            c.value.as_bytes().to_vec(),
-            c.parts.unwrap_or(0),
-        ),
+        Some(c) => {
+            (code(c.value.algorithm(), c.kind), c.value.as_bytes().to_vec(), c.parts.unwrap_or(0))
+        }
     }
 }
 
 /// Undoes [`to_fields`].
-pub(crate) fn from_fields(code: u32, value: &[u8], parts: u32) -> Result<Option<StoredChecksum>, ()> {
+pub(crate) fn from_fields(
+    code: u32,
+    value: &[u8],
+    parts: u32,
+) -> Result<Option<StoredChecksum>, ()> {
     let Some((algorithm, kind)) = from_code(code)? else { return Ok(None) };
     let value = ChecksumValue::new(algorithm, value).ok_or(())?;
     Ok(Some(StoredChecksum { value, kind, parts: (parts > 0).then_some(parts) }))

@@ -5,8 +5,8 @@
 use kv::Key;
 use types::BucketId;
 
-use super::key::{self, Home};
 use super::Kind;
+use super::key::{self, Home};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

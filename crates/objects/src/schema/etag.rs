@@ -61,16 +61,24 @@ mod tests {
 
     #[test]
     fn text_forms() {
-        let md5 = [0xd4, 0x1d, 0x8c, 0xd9, 0x8f, 0, 0xb2, 4, 0xe9, 0x80, 9, 0x98, 0xec, 0xf8, 0x42, 0x7e];
+        let md5 =
+            [0xd4, 0x1d, 0x8c, 0xd9, 0x8f, 0, 0xb2, 4, 0xe9, 0x80, 9, 0x98, 0xec, 0xf8, 0x42, 0x7e];
         let plain = Etag::of_md5(md5);
         assert_eq!(plain.to_text(), "d41d8cd98f00b204e9800998ecf8427e");
         assert_eq!(Etag::parse(&plain.to_text()), Some(plain));
         let parts = Etag { md5, parts: 10_000 };
         assert_eq!(parts.to_text(), "d41d8cd98f00b204e9800998ecf8427e-10000");
         assert_eq!(Etag::parse(&parts.to_text()), Some(parts));
-        for bad in ["", "-1", "d41d8cd98f00b204e9800998ecf8427", "D41D8CD98F00B204E9800998ECF8427E",
-            "d41d8cd98f00b204e9800998ecf8427e-0", "d41d8cd98f00b204e9800998ecf8427e-01",
-            "+41d8cd98f00b204e9800998ecf8427e", "d41d8cd98f00b204e9800998ecf8427e-"] {
+        for bad in [
+            "",
+            "-1",
+            "d41d8cd98f00b204e9800998ecf8427",
+            "D41D8CD98F00B204E9800998ECF8427E",
+            "d41d8cd98f00b204e9800998ecf8427e-0",
+            "d41d8cd98f00b204e9800998ecf8427e-01",
+            "+41d8cd98f00b204e9800998ecf8427e",
+            "d41d8cd98f00b204e9800998ecf8427e-",
+        ] {
             assert_eq!(Etag::parse(bad), None, "{bad}");
         }
     }

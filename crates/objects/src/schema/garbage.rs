@@ -9,10 +9,10 @@ use bytes::Bytes;
 use kv::Key;
 use types::{BlobId, BucketId, Revision, UnixMillis, UploadId};
 
+use super::Kind;
 use super::codec::{self, Record, Undecodable};
 use super::key::{self, Home};
 use super::reference::{self, Target};
-use super::Kind;
 
 /// What to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,8 +108,7 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let record =
-            Garbage { home: BucketId::new(7), filed_at: UnixMillis(1_700_000_000_123) };
+        let record = Garbage { home: BucketId::new(7), filed_at: UnixMillis(1_700_000_000_123) };
         golden(&record, "0109070000000000000010fbe882b6bc31");
     }
 

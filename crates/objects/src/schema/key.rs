@@ -1,7 +1,7 @@
 //! How keys are put together and taken apart.
 
 use kv::{Key, KeyRange};
-use types::{limits, BucketId, Token};
+use types::{BucketId, Token, limits};
 
 use super::Kind;
 
@@ -9,7 +9,8 @@ use super::Kind;
 pub(crate) const HEAD_LEN: usize = 1 + Token::LEN + 1;
 
 // The longest parts: an escaped object key, or one that a listing was asked to begin at, and ids.
-const _: () = assert!(HEAD_LEN + 2 * (limits::OBJECT_KEY_MAX_BYTES + 1) + 64 <= limits::KV_KEY_MAX_BYTES);
+const _: () =
+    assert!(HEAD_LEN + 2 * (limits::OBJECT_KEY_MAX_BYTES + 1) + 64 <= limits::KV_KEY_MAX_BYTES);
 
 /// The bucket under which records live, and its token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,11 +5,11 @@
 
 use bytes::Bytes;
 use kv::Key;
-use types::{limits, UnixMillis, UploadId};
+use types::{UnixMillis, UploadId, limits};
 
+use super::Kind;
 use super::codec::{self, Record, Undecodable};
 use super::key::{self, Home};
-use super::Kind;
 
 /// A part set. Everything in it is ascending.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +61,10 @@ impl Manifest {
     /// Whether part `number` belongs to it.
     pub fn contains(&self, number: u16) -> bool {
         let behind = self.runs.partition_point(|&(first, _)| first <= number);
-        behind.checked_sub(1).and_then(|at| self.runs.get(at)).is_some_and(|&(_, last)| number <= last)
+        behind
+            .checked_sub(1)
+            .and_then(|at| self.runs.get(at))
+            .is_some_and(|&(_, last)| number <= last)
     }
 
     /// The last checkpoint at or before `offset`: number and offset.
@@ -168,7 +171,10 @@ mod tests {
         let parts = [(1, 10), (2, 10), (4, 300)];
         let record = Manifest::of(parts, UnixMillis(1_700_000_000_123));
         assert_eq!(record.runs, [(1, 2), (4, 4)]);
-        golden(&record, "0108fbe882b6bc3110c002180322040102010 12a020100".replace(' ', "").as_str());
+        golden(
+            &record,
+            "0108fbe882b6bc3110c002180322040102010 12a020100".replace(' ', "").as_str(),
+        );
         let key = key(Home::of(BucketId::new(7)), UploadId::new(9));
         assert_eq!(parse_key(key.as_bytes()), Some(UploadId::new(9)));
     }

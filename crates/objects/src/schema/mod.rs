@@ -29,7 +29,7 @@ pub mod upload;
 
 pub use codec::{Record, Undecodable};
 pub use etag::Etag;
-pub use key::{kind_of, Home};
+pub use key::{Home, kind_of};
 pub use location::{BlobLocation, CopyPlace};
 
 /// What a key is of: the byte behind the token. This is the whole key space of the crate.

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use kv::{Key, KeyRange};
 use types::{BucketId, UnixMillis, UploadId, VersionId};
 
-use super::codec::{self, halves, whole, Record, Undecodable};
+use super::codec::{self, Record, Undecodable, halves, whole};
 use super::key::{self, Home};
-use super::{checksum, headers, location, BlobLocation, Etag, Kind};
+use super::{BlobLocation, Etag, Kind, checksum, headers, location};
 use crate::digest::{ChecksumAlgorithm, ChecksumKind};
 use crate::model::{ObjectHeaders, StoredChecksum};
 
@@ -76,7 +76,12 @@ pub struct Summary {
 
 /// The record's key.
 pub fn key(home: Home, key: &str) -> Key {
-    key::build(home.token(), Kind::Current, &[&home.bucket().to_bytes(), key.as_bytes()])
+    raw_key(home, key.as_bytes())
+}
+
+/// As [`key`], for a place between keys: `text` is no longer than an object's key may be.
+pub(crate) fn raw_key(home: Home, text: &[u8]) -> Key {
+    key::build(home.token(), Kind::Current, &[&home.bucket().to_bytes(), text])
 }
 
 /// The keys of all current objects of a bucket whose own keys begin with `prefix`, which is no longer than an
@@ -261,10 +266,9 @@ fn body_to_wire(body: &Body) -> WireBody {
 fn body_from_wire(wire: WireBody) -> Option<Body> {
     Some(match wire {
         WireBody::Inline(WireInline {}) => Body::Inline,
-        WireBody::Blob(WireBlob { home, blob }) => Body::Blob {
-            home: BucketId::new(home),
-            blob: BlobLocation::from_wire(blob.as_ref()?)?,
-        },
+        WireBody::Blob(WireBlob { home, blob }) => {
+            Body::Blob { home: BucketId::new(home), blob: BlobLocation::from_wire(blob.as_ref()?)? }
+        }
         WireBody::Parts(parts) => Body::Parts(PartSet {
             home: BucketId::new(parts.home),
             upload: UploadId::new(whole(parts.upload_high, parts.upload_low)),
@@ -284,7 +288,8 @@ mod tests {
     use crate::schema::{checksum, headers, location};
 
     fn sample(body: Body) -> Object {
-        let value = ChecksumValue::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).expect("four bytes");
+        let value =
+            ChecksumValue::new(ChecksumAlgorithm::Crc32, &[1, 2, 3, 4]).expect("four bytes");
         let mut headers =
             ObjectHeaders { content_type: Some("text/plain".to_owned()), ..Default::default() };
         headers.user.insert("a".to_owned(), "b".to_owned());
@@ -292,11 +297,7 @@ mod tests {
             len: 100_000,
             etag: Etag { md5: [0xab; 16], parts: 3 },
             last_modified: UnixMillis(1_700_000_000_123),
-            checksum: Some(StoredChecksum {
-                value,
-                kind: ChecksumKind::Composite,
-                parts: Some(3),
-            }),
+            checksum: Some(StoredChecksum { value, kind: ChecksumKind::Composite, parts: Some(3) }),
             version: VersionId::new(0x99),
             headers,
             body,

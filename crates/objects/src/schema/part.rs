@@ -7,9 +7,9 @@ use bytes::Bytes;
 use kv::{Key, KeyRange};
 use types::{UnixMillis, UploadId};
 
-use super::codec::{self, halves, whole, Record, Undecodable};
+use super::codec::{self, Record, Undecodable, halves, whole};
 use super::key::{self, Home};
-use super::{checksum, location, BlobLocation, Etag, Kind};
+use super::{BlobLocation, Etag, Kind, checksum, location};
 use crate::digest::ChecksumValue;
 
 /// A part.

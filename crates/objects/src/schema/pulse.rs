@@ -7,9 +7,9 @@ use bytes::Bytes;
 use kv::Key;
 use types::{UnixMillis, UploadId};
 
+use super::Kind;
 use super::codec::{self, Record, Undecodable};
 use super::key::{self, Home};
-use super::Kind;
 
 /// A pulse. Its revision is what matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

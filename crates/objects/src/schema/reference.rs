@@ -8,9 +8,9 @@ use bytes::Bytes;
 use kv::{Key, KeyRange};
 use types::{BlobId, BucketId, UploadId, VersionId};
 
+use super::Kind;
 use super::codec::{self, Record, Undecodable};
 use super::key::{self, Home};
-use super::Kind;
 
 /// What is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -158,7 +158,8 @@ mod tests {
         let tail: String = part.as_bytes()[5..].iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(
             tail,
-            "310000000000000000010000000000000002010000000000000000000000000000000300 04".replace(' ', "")
+            "310000000000000000010000000000000002010000000000000000000000000000000300 04"
+                .replace(' ', "")
         );
     }
 

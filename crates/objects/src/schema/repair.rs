@@ -8,9 +8,9 @@ use bytes::Bytes;
 use kv::{Key, KeyRange};
 use types::{BlobId, BucketId, Token, UnixMillis};
 
+use super::Kind;
 use super::codec::{self, Record, Undecodable};
 use super::key::{self, Home};
-use super::Kind;
 
 /// Why a repair was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use types::{AccountId, BucketId, UnixMillis, UploadId};
 
 use super::codec::{self, Record, Undecodable};
 use super::key::{self, Home};
-use super::{checksum, headers, Kind};
+use super::{Kind, checksum, headers};
 use crate::digest::{ChecksumAlgorithm, ChecksumKind};
 use crate::model::ObjectHeaders;
 
@@ -44,6 +44,21 @@ pub fn range_of_key(home: Home, key: &str) -> KeyRange {
     let mut escaped = Vec::with_capacity(key.len() + 2);
     kv::encode_text(key, &mut escaped);
     key::range(home.token(), Kind::Upload, &[&home.bucket().to_bytes(), &escaped])
+}
+
+/// The first place behind all uploads of exactly this text, which is no longer than an object's key may be and
+/// need not be one.
+pub(crate) fn behind(home: Home, text: &[u8]) -> Key {
+    let mut escaped = Vec::with_capacity(text.len() + 2);
+    for &byte in text {
+        escaped.push(byte);
+        if byte == 0 {
+            escaped.push(0xff);
+        }
+    }
+    // The end of a text is `00 01`, and what follows it is behind.
+    escaped.extend_from_slice(&[0, 2]);
+    key::build(home.token(), Kind::Upload, &[&home.bucket().to_bytes(), &escaped])
 }
 
 /// The escaped form without its end: what the escaped forms of all texts with this prefix begin with.
@@ -127,7 +142,10 @@ mod tests {
                 let key = key(home, text, UploadId::new(id));
                 let parsed = parse_key(key.as_bytes()).expect("parses");
                 assert_eq!(parsed, (home.bucket(), text.to_owned(), UploadId::new(id)));
-                assert!(range(home, text).contains(&key) && range_of_key(home, text).contains(&key));
+                assert!(
+                    range(home, text).contains(&key) && range_of_key(home, text).contains(&key)
+                );
+                assert_eq!(behind(home, text.as_bytes()), *range_of_key(home, text).end());
                 sorted.push(key);
             }
         }

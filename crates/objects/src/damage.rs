@@ -1,0 +1,250 @@
+//! What reads found damaged, on its way to becoming repair tasks.
+//!
+//! A read only notes a blob here; a worker files the tasks, a few at a time, each blob once in a while. Repairing
+//! is not done here.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use kv::{Guard, KeyRange, Step};
+use parking_lot::Mutex;
+use runtime::{Progress, Worker};
+use types::{BlobId, Token};
+
+use crate::blob::{OnDamage, Relocate};
+use crate::engine::Engine;
+use crate::error::Failure;
+use crate::ledger::Ledger;
+use crate::model::OutputStream;
+use crate::schema::blob::{self, Blob};
+use crate::schema::repair::{self, Reason, Repair};
+use crate::schema::{BlobLocation, Home, Kind, Record as _};
+
+/// Blobs that may wait here; what is over is found again by the next read or by scrubbing.
+const WAITING_MAX: usize = 10_000;
+/// Tasks filed in one step.
+const FILED_PER_STEP: usize = 16;
+/// How long a blob is not filed again.
+const QUIET: Duration = Duration::from_secs(600);
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Blobs whose damage is not filed yet.
+#[derive(Default)]
+pub(crate) struct DamageQueue {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: HashMap<BlobId, Found>,
+    /// When a blob was last filed, by the monotonic clock.
+    filed: HashMap<BlobId, Duration>,
+}
+
+struct Found {
+    home: Home,
+    indexes: BTreeSet<u8>,
+}
+
+impl DamageQueue {
+    fn note(&self, home: Home, id: BlobId, index: u8, now: Duration) {
+        let mut state = self.state.lock();
+        let quiet = state.filed.get(&id).is_some_and(|&at| now < at + QUIET);
+        let room = state.waiting.len() < WAITING_MAX;
+        if !quiet && (room || state.waiting.contains_key(&id)) {
+            let fresh = || Found { home, indexes: BTreeSet::new() };
+            state.waiting.entry(id).or_insert_with(fresh).indexes.insert(index);
+        }
+    }
+
+    fn take(&self, now: Duration) -> Vec<(BlobId, Found)> {
+        let mut state = self.state.lock();
+        let ids: Vec<BlobId> = state.waiting.keys().take(FILED_PER_STEP).copied().collect();
+        if state.filed.len() >= WAITING_MAX {
+            state.filed.retain(|_, &mut at| now < at + QUIET);
+            // Forgetting costs no more than filing a blob twice.
+            if state.filed.len() >= WAITING_MAX {
+                state.filed.clear();
+            }
+        }
+        ids.iter().for_each(|&id| drop(state.filed.insert(id, now)));
+        ids.into_iter().filter_map(|id| Some((id, state.waiting.remove(&id)?))).collect()
+    }
+
+    fn give_back(&self, id: BlobId, found: Found) {
+        let mut state = self.state.lock();
+        state.filed.remove(&id);
+        state.waiting.insert(id, found);
+    }
+}
+
+impl Engine {
+    /// Begins to read `range` of a blob: the first bytes have been read and verified when this returns.
+    pub(crate) async fn open_blob(
+        &self,
+        home: Home,
+        blob: &BlobLocation,
+        range: Range<u64>,
+    ) -> Result<OutputStream, Failure> {
+        let (on_damage, relocate) = self.callbacks(home);
+        Ok(self.inner.blobs.open(blob.to_stored(), range, on_damage, Some(relocate)).await?)
+    }
+
+    /// As [`Self::open_blob`], beginning with the first poll.
+    pub(crate) fn read_blob(
+        &self,
+        home: Home,
+        blob: &BlobLocation,
+        range: Range<u64>,
+    ) -> OutputStream {
+        let (on_damage, relocate) = self.callbacks(home);
+        self.inner.blobs.read(blob.to_stored(), range, on_damage, Some(relocate))
+    }
+
+    fn callbacks(&self, home: Home) -> (OnDamage, Relocate) {
+        let (engine, first) = (self.clone(), AtomicBool::new(true));
+        let on_damage: OnDamage = Arc::new(move |id, damage| {
+            if first.swap(false, Ordering::Relaxed) {
+                engine.inner.figures.degraded_reads.fetch_add(1, Ordering::Relaxed);
+            }
+            tracing::debug!(blob = %id, ?damage, "a shard could not be read");
+            let now = engine.inner.runtime.clock.monotonic();
+            engine.inner.damage.note(home, id, damage.copy.index, now);
+        });
+        let engine = self.clone();
+        let relocate: Relocate = Arc::new(move |id| {
+            let engine = engine.clone();
+            async move {
+                let found = engine.inner.kv.get(&blob::key(home, id)).await.ok()??;
+                Some(Blob::decode(&found.value).ok()?.location.shard_copies())
+            }
+            .boxed()
+        });
+        (on_damage, relocate)
+    }
+
+    /// Files a repair task for a blob, if it still exists; whether it does.
+    async fn file_repair(&self, id: BlobId, found: &Found) -> Result<bool, Failure> {
+        let key = blob::key(found.home, id);
+        let Some(record) = self.inner.kv.get(&key).await? else { return Ok(false) };
+        let location = Blob::decode(&record.value)?.location;
+        let whole: BTreeSet<u8> = location.copies.iter().map(|c| c.index).collect();
+        let left = whole.difference(&found.indexes).count();
+        let margin = left.saturating_sub(location.geometry.data());
+        let task = Repair {
+            home: found.home.bucket(),
+            reason: Reason::Read,
+            missed: found.indexes.iter().copied().collect(),
+            filed_at: self.now(),
+        };
+        let mut ledger = Ledger::new(self.now());
+        ledger.guard(Guard::Exists(key));
+        let margin = u8::try_from(margin).unwrap_or(u8::MAX);
+        ledger.put(repair::key(found.home, margin, id), task.encode());
+        // A conflict means that the blob was collected meanwhile.
+        self.commit_once(ledger.finish()).await?;
+        self.inner.figures.repair_tasks.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    }
+}
+
+/// Files repair tasks for what reads have found.
+pub(crate) struct Filer {
+    engine: Engine,
+}
+
+impl Filer {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+#[async_trait::async_trait]
+impl Worker for Filer {
+    fn name(&self) -> &'static str {
+        "repair-filer"
+    }
+
+    async fn step(&mut self) -> Result<Progress, String> {
+        let inner = &self.engine.inner;
+        let mut error = None;
+        for (id, found) in inner.damage.take(inner.runtime.clock.monotonic()) {
+            match self.engine.file_repair(id, &found).await {
+                Ok(_) => {}
+                // What does not decode will not do so next time either.
+                Err(failure @ Failure::Damaged(_)) => error = Some(failure),
+                Err(failure) => {
+                    inner.damage.give_back(id, found);
+                    error = Some(failure);
+                }
+            }
+        }
+        match error {
+            Some(error) => Err(error.to_string()),
+            None => Ok(Progress::Idle(INTERVAL)),
+        }
+    }
+}
+
+/// Counts the repair tasks that wait, in the whole store.
+pub(crate) struct Census {
+    engine: Engine,
+}
+
+const CENSUS_INTERVAL: Duration = Duration::from_secs(15);
+/// The census rests this many times as long as it took.
+const CENSUS_REST: u32 = 50;
+
+impl Census {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+#[async_trait::async_trait]
+impl Worker for Census {
+    fn name(&self) -> &'static str {
+        "repair-census"
+    }
+
+    async fn step(&mut self) -> Result<Progress, String> {
+        let inner = &self.engine.inner;
+        let began = inner.runtime.clock.monotonic();
+        let waiting = count_repairs(inner.kv.as_ref()).await.map_err(|e| e.to_string())?;
+        inner.figures.under_replicated.store(waiting, Ordering::Relaxed);
+        let took = inner.runtime.clock.monotonic().saturating_sub(began);
+        Ok(Progress::Idle(CENSUS_INTERVAL.max(took * CENSUS_REST)))
+    }
+}
+
+/// Steps from token to token over everything that is no repair task.
+async fn count_repairs(kv: &dyn kv::Kv) -> Result<u64, kv::KvError> {
+    let first = repair::range(Token(0)).start().clone();
+    let last = repair::range(Token(u32::MAX)).end().clone();
+    let Some(range) = KeyRange::new(first, last) else { return Ok(0) };
+    let mut count = 0;
+    let mut visit = |key: &[u8], _: &[u8], _| {
+        let Some((token, kind)) = place_of(key) else { return Step::Next };
+        let seek = |token: u32| Step::SeekTo(repair::range(Token(token)).start().clone());
+        match kind.cmp(&Kind::Repair.byte()) {
+            std::cmp::Ordering::Less => seek(token),
+            std::cmp::Ordering::Equal => {
+                count += 1;
+                Step::Next
+            }
+            std::cmp::Ordering::Greater => token.checked_add(1).map_or(Step::Stop, seek),
+        }
+    };
+    kv.snapshot().await?.visit(&range, &mut visit).await?;
+    Ok(count)
+}
+
+/// Token and kind byte of a data key, also of kinds that this version does not know.
+fn place_of(key: &[u8]) -> Option<(u32, u8)> {
+    let token = key.get(1..1 + Token::LEN)?.try_into().ok()?;
+    Some((u32::from_be_bytes(token), *key.get(1 + Token::LEN)?))
+}
