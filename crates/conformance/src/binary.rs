@@ -26,11 +26,18 @@ pub fn server_binary() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let profile_dir = profile_dir();
-        let profile = profile_dir.file_name().and_then(|n| n.to_str()).unwrap_or("debug").to_owned();
+        let profile =
+            profile_dir.file_name().and_then(|n| n.to_str()).unwrap_or("debug").to_owned();
         let profile = if profile == "debug" { "dev".to_owned() } else { profile };
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let mut command = Command::new(cargo);
-        command.current_dir(repository()).args(["build", "-p", "undercroft", "--profile", &profile]);
+        command.current_dir(repository()).args([
+            "build",
+            "-p",
+            "undercroft",
+            "--profile",
+            &profile,
+        ]);
         if let Some(target) = profile_dir.parent() {
             command.arg("--target-dir").arg(target);
         }

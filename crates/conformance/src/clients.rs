@@ -69,7 +69,9 @@ impl Client {
         command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_ENDPOINT_URL", server.s3());
         command.env("UC_ENDPOINT", server.s3()).env("UC_ADMIN", server.admin());
         command.env("UC_SERVER_PID", server.pid().to_string());
-        command.env("UC_OTHER_KEY", OTHER.access_key_id).env("UC_OTHER_SECRET", OTHER.secret_access_key);
+        command
+            .env("UC_OTHER_KEY", OTHER.access_key_id)
+            .env("UC_OTHER_SECRET", OTHER.secret_access_key);
         Self { name: name.to_owned(), command }
     }
 

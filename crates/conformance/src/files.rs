@@ -47,7 +47,8 @@ impl Noise {
 pub fn write_noise(path: &Path, len: u64, seed: u64) {
     let parent = path.parent().expect("a file is in a folder");
     std::fs::create_dir_all(parent).expect("folders can be made");
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path).expect("a file can be made"));
+    let mut file =
+        BufWriter::with_capacity(1 << 20, File::create(path).expect("a file can be made"));
     let mut noise = Noise::new(seed);
     let mut left = len;
     while left > 0 {
@@ -64,10 +65,24 @@ pub fn write_tree(root: &Path, seed: u64) {
     for (n, size) in sizes.into_iter().enumerate() {
         write_noise(&root.join(format!("sizes/{size}.bin")), size, seed + n as u64);
     }
-    let names = ["with space", "plus+sign", "per%20cent", "amp&er=sand", "ümläut", "日本", "🦀", "a'b\"c", "#hash?q"];
+    let names = [
+        "with space",
+        "plus+sign",
+        "per%20cent",
+        "amp&er=sand",
+        "ümläut",
+        "日本",
+        "🦀",
+        "a'b\"c",
+        "#hash?q",
+    ];
     for (n, name) in names.into_iter().enumerate() {
         write_noise(&root.join("names").join(name), 500 + n as u64, seed + 100 + n as u64);
-        write_noise(&root.join("names").join(format!("{name}.d")).join(name), 50, seed + 200 + n as u64);
+        write_noise(
+            &root.join("names").join(format!("{name}.d")).join(name),
+            50,
+            seed + 200 + n as u64,
+        );
     }
     for n in 0..30 {
         let path = root.join(format!("deep/{}/{}/file-{n}", n % 3, n % 5));
@@ -147,7 +162,8 @@ pub fn flip_bits(root: &Path, min_len: u64) -> usize {
         if len <= min_len {
             continue;
         }
-        let file = File::options().read(true).write(true).open(path).expect("a shard can be opened");
+        let file =
+            File::options().read(true).write(true).open(path).expect("a shard can be opened");
         let mut byte = [0];
         file.read_exact_at(&mut byte, len / 2).expect("a shard can be read");
         file.write_all_at(&[byte[0] ^ 0x10], len / 2).expect("a shard can be written");

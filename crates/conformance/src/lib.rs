@@ -21,6 +21,6 @@ pub use binary::server_binary;
 pub use clients::{Client, Finished};
 pub use fields::metric;
 pub use files::{Noise, assert_same_file, assert_same_tree, flip_bits, write_noise, write_tree};
-pub use http::{get, Response};
+pub use http::{Response, get};
 pub use scratch::Scratch;
 pub use server::{Launch, Refused, Server};

@@ -19,7 +19,8 @@ impl Scratch {
     /// # Panics
     /// When it cannot be made.
     pub fn new() -> Self {
-        let parent = profile_dir().parent().map(|target| target.join("tmp")).expect("target/PROFILE");
+        let parent =
+            profile_dir().parent().map(|target| target.join("tmp")).expect("target/PROFILE");
         std::fs::create_dir_all(&parent).expect("target/tmp can be made");
         let folder = tempfile::Builder::new().prefix("uc-").tempdir_in(&parent);
         Self { folder: folder.expect("a folder in target/tmp can be made") }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -84,11 +84,8 @@ impl Launch {
     /// # Panics
     /// When it neither ends nor becomes ready in two minutes.
     pub fn start(&self) -> Result<Server, Refused> {
-        let mut command = Command::new(server_binary());
-        command.args(&self.args).current_dir(&self.working_dir).env_clear();
-        command.env("HOME", &self.working_dir).env("RUST_BACKTRACE", "1");
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = self.command();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the server's binary can be started");
         let log = Arc::new(Mutex::new(VecDeque::new()));
         let (told, lines) = channel();
@@ -102,6 +99,30 @@ impl Launch {
             Ok(()) => Ok(server),
             Err(status) => Err(Refused { status, said: server.log() }),
         }
+    }
+}
+
+impl Launch {
+    /// Starts it and kills it (`kill -9`) after `life`, ready or not.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_and_kill(&self, life: Duration) {
+        let mut command = self.command();
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the server's binary can be started");
+        std::thread::sleep(life);
+        // An error means that it had ended already.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(server_binary());
+        command.args(&self.args).current_dir(&self.working_dir).env_clear().stdin(Stdio::null());
+        command.env("HOME", &self.working_dir).env("RUST_BACKTRACE", "1");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 }
 
@@ -202,7 +223,9 @@ impl Server {
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Some(status),
-                Ok(None) if begin.elapsed() < limit => std::thread::sleep(Duration::from_millis(20)),
+                Ok(None) if begin.elapsed() < limit => {
+                    std::thread::sleep(Duration::from_millis(20))
+                }
                 _ => return None,
             }
         }

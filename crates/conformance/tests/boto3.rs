@@ -6,7 +6,8 @@ use conformance::{Client, Launch, Scratch};
 fn script(name: &str, at_least: u32) {
     let scratch = Scratch::with_other_account();
     let started = Launch::dev(&scratch).arg("--domain=localhost").start();
-    let mut server = started.unwrap_or_else(|refused| panic!("{}\n{}", refused.status, refused.said));
+    let mut server =
+        started.unwrap_or_else(|refused| panic!("{}\n{}", refused.status, refused.said));
     let finished = Client::script(name, &server, &scratch).succeed();
     assert!(server.is_up(), "the server is gone: {}", server.log());
     let last = finished.stdout.lines().last().unwrap_or_default();

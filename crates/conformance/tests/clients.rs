@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use conformance::{
-    Client, Finished, Scratch, Server, assert_same_file, assert_same_tree, get, write_noise, write_tree,
+    Client, Finished, Scratch, Server, assert_same_file, assert_same_tree, get, write_noise,
+    write_tree,
 };
 
 fn aws(server: &Server, scratch: &Scratch, args: &[&str]) -> Client {
@@ -75,8 +76,10 @@ fn aws_cli_one_gibibyte_by_parts() {
     let (there, back) = (scratch.path().join("there"), scratch.path().join("back"));
     write_noise(&there, 1 << 30, 77);
     aws(&server, &scratch, &["s3", "mb", "s3://big"]).succeed();
-    aws(&server, &scratch, &["s3", "cp", "--only-show-errors", &text(&there), "s3://big/g"]).succeed();
-    aws(&server, &scratch, &["s3", "cp", "--only-show-errors", "s3://big/g", &text(&back)]).succeed();
+    aws(&server, &scratch, &["s3", "cp", "--only-show-errors", &text(&there), "s3://big/g"])
+        .succeed();
+    aws(&server, &scratch, &["s3", "cp", "--only-show-errors", "s3://big/g", &text(&back)])
+        .succeed();
     assert_same_file(&there, &back);
     let peak = server.peak_memory_mib();
     assert!(peak < 512, "the server took {peak} MiB");
@@ -94,7 +97,16 @@ fn rclone() {
             .env("RCLONE_CONFIG_UC_ENV_AUTH", "true")
             .env("RCLONE_CONFIG_UC_REGION", "us-east-1")
             .env("RCLONE_CONFIG_UC_ENDPOINT", server.s3())
-            .args(&["--config", "", "--retries", "1", "--s3-chunk-size", "5M", "--s3-upload-cutoff", "5M"])
+            .args(&[
+                "--config",
+                "",
+                "--retries",
+                "1",
+                "--s3-chunk-size",
+                "5M",
+                "--s3-upload-cutoff",
+                "5M",
+            ])
             .args(args)
             .succeed()
     };
