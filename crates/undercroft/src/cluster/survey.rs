@@ -109,7 +109,7 @@ pub(super) fn look(disk: &Arc<dyn Disk>, slots: Vec<Slot>) -> Vec<Seen> {
 }
 
 fn look_at(disk: &Arc<dyn Disk>, path: &Path) -> Found {
-    match Store::identity_of(disk.clone(), path) {
+    match Store::identity(disk.clone(), path) {
         Ok(Some(identity)) => Found::Drive(identity),
         Ok(None) => match list(&**disk, path) {
             Ok(names) => match names.into_iter().find(|name| !HARMLESS.contains(&name.as_str())) {

@@ -125,6 +125,20 @@ async fn new_drives_join_and_old_blobs_keep_the_promise_small() {
 }
 
 #[tokio::test]
+async fn metadata_may_be_inside_a_drive() {
+    let place = Place::new();
+    for _ in 0..2 {
+        let mode = Mode::Serve { data: vec![place.path("a"), place.path("b")] };
+        let meta = place.path("a/meta");
+        let disk = Arc::new(RealDisk);
+        let opener = Opener { mode: &mode, meta: &meta, runtime: Runtime::real(), disk };
+        let cluster = opener.open().await.expect("a start");
+        assert_eq!((cluster.missing(), cluster.layout.drives.len()), (0, 2));
+        close(cluster).await;
+    }
+}
+
+#[tokio::test]
 async fn dev_keeps_its_nodes_and_grows_when_asked() {
     let place = Place::new();
     close(place.dev(Some(3)).await.expect("a first start")).await;
