@@ -65,7 +65,7 @@ pub(crate) struct Outcome {
     /// The worker's number.
     pub(crate) worker: usize,
     pub(crate) tallies: Tallies,
-    /// The objects that it put and did not delete.
+    /// The objects that it put and may not have deleted.
     pub(crate) put: Range<u64>,
 }
 
@@ -88,18 +88,16 @@ impl Worker {
         Self { shared, number, store, random, tallies, put: 0..0, page: (None, 0) }
     }
 
-    /// Works until `deadline` on the monotonic clock, and at most until `give_up` says so.
+    /// Works until `deadline` on the monotonic clock, or until `give_up` breaks off what is under way. At least one request is
+    /// made while there is something to do.
     pub(crate) async fn run(
         mut self,
         deadline: Duration,
         mut give_up: watch::Receiver<bool>,
     ) -> Outcome {
         let clock = self.shared.runtime.clock.clone();
-        loop {
-            let began = clock.monotonic();
-            let Some(step) = self.next().filter(|_| began < deadline && !*give_up.borrow()) else {
-                break;
-            };
+        let mut began = clock.monotonic();
+        while let Some(step) = self.next() {
             let op = step.operation();
             let outcome = tokio::select! {
                 biased;
@@ -122,6 +120,14 @@ impl Worker {
                     clock.sleep(pause).await;
                 }
             }
+            began = clock.monotonic();
+            if began >= deadline || *give_up.borrow() {
+                break;
+            }
+        }
+        if !self.tallies.failures.is_empty() {
+            // A failed delete may have left its object.
+            self.put.start = 0;
         }
         Outcome { worker: self.number, tallies: self.tallies, put: self.put }
     }

@@ -48,7 +48,6 @@ pub struct Report {
     pub server: Option<ServerUse>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }
