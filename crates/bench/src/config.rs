@@ -1,4 +1,5 @@
-//! What to measure, and how: plain types with text forms, so that a command line only has to name them.
+//! What to measure, and how: plain types with text forms, so that a command line only has to name
+//! them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -31,7 +32,8 @@ pub struct S3BenchConfig {
     pub objects: u64,
     /// What all keys begin with; `None` picks a fresh random prefix, so that runs do not meet.
     pub prefix: Option<String>,
-    /// The objects stand there from an earlier run with the same prefix, size and number, and [`Self::keep`].
+    /// The objects stand there from an earlier run with the same prefix, size and number, and
+    /// [`Self::keep`].
     pub prepared: bool,
     /// Leave bucket and objects behind.
     pub keep: bool,
@@ -85,14 +87,16 @@ impl S3BenchConfig {
 pub enum Operation {
     /// PUT of new objects.
     Put,
-    /// GET of prepared objects, chosen at random; bodies are read to the end and their lengths checked.
+    /// GET of prepared objects, chosen at random; bodies are read to the end and their lengths
+    /// checked.
     Get,
-    /// ListObjectsV2, page after page of 1000 over all prepared keys; the number of keys is checked.
+    /// ListObjectsV2, page after page of 1000 over all prepared keys; the number of keys is
+    /// checked.
     List,
     /// DELETE of prepared objects, each once; ends early when none is left.
     Delete,
-    /// 70 % get of prepared objects, 20 % put of new ones, 10 % delete of the oldest one that the same connection has
-    /// put, or a page of a listing while there is none.
+    /// 70 % get of prepared objects, 20 % put of new ones, 10 % delete of the oldest one that the
+    /// same connection has put, or a page of a listing while there is none.
     Mixed,
 }
 
@@ -128,8 +132,8 @@ impl FromStr for Operation {
 #[error("expected {0}")]
 pub struct InvalidText(&'static str);
 
-/// A number of bytes. Written as a whole number and a unit: none or `B`; `KB MB GB TB` (powers of 1000);
-/// `KiB MiB GiB TiB` or `K M G T` (powers of 1024). Letters of any case.
+/// A number of bytes. Written as a whole number and a unit: none or `B`; `KB MB GB TB` (powers of
+/// 1000); `KiB MiB GiB TiB` or `K M G T` (powers of 1024). Letters of any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);
 
@@ -167,7 +171,8 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// A span of time, written as a whole number and `ms`, `s` (also when there is no unit), `m` or `h`; not zero.
+/// A span of time, written as a whole number and `ms`, `s` (also when there is no unit), `m` or
+/// `h`; not zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub Duration);
 

@@ -92,7 +92,8 @@ impl Connection {
 
     /// Sends a request and reads the whole reply.
     ///
-    /// A kept connection that the server closed meanwhile is replaced once: all requests that are made here may be repeated.
+    /// A kept connection that the server closed meanwhile is replaced once: all requests that are
+    /// made here may be repeated.
     ///
     /// # Errors
     /// [`Failure::Status`] for a reply that is not a success; other failures close the connection.

@@ -7,7 +7,8 @@ use types::ErrorKind;
 
 use crate::Endpoint;
 
-/// Why a measurement could not be made. Requests that fail while it runs are counted in the report instead.
+/// Why a measurement could not be made. Requests that fail while it runs are counted in the report
+/// instead.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// A setting outside its range.

@@ -1,9 +1,9 @@
 //! A load generator for S3 endpoints, ours or another's.
 //!
-//! It knows no server's inside: everything goes over HTTP/1.1 with SigV4 of its own making, on one persistent
-//! connection per worker, with as little work per request as it can, because it often shares its processors with
-//! the server that it measures. Not here: the command line (the binary owns it) and transport encryption
-//! (an `https` endpoint is refused with a clear error).
+//! It knows no server's inside: everything goes over HTTP/1.1 with SigV4 of its own making, on one
+//! persistent connection per worker, with as little work per request as it can, because it often
+//! shares its processors with the server that it measures. Not here: the command line (the binary
+//! owns it) and transport encryption (an `https` endpoint is refused with a clear error).
 
 mod config;
 mod connection;

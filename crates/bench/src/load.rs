@@ -88,8 +88,8 @@ impl Worker {
         Self { shared, number, store, random, tallies, put: 0..0, page: (None, 0) }
     }
 
-    /// Works until `deadline` on the monotonic clock, or until `give_up` breaks off what is under way. At least one request is
-    /// made while there is something to do.
+    /// Works until `deadline` on the monotonic clock, or until `give_up` breaks off what is under
+    /// way. At least one request is made while there is something to do.
     pub(crate) async fn run(
         mut self,
         deadline: Duration,
@@ -102,7 +102,8 @@ impl Worker {
             let outcome = tokio::select! {
                 biased;
                 outcome = self.perform(step) => outcome,
-                // An error means that nobody can give up any more; that does not happen while workers run.
+                // An error means that nobody can give up any more; that does not happen while
+                // workers run.
                 _ = give_up.changed() => Err(Failure::Unfinished),
             };
             match outcome {
@@ -163,7 +164,7 @@ impl Worker {
         Step::Put(self.shared.put_key(self.number, self.put.end - 1))
     }
 
-    /// Returns the bytes of object bodies that were moved.
+    /// Returns the bytes of bodies that were moved.
     async fn perform(&mut self, step: Step) -> Result<u64, Failure> {
         let size = self.shared.config.size.0;
         match step {

@@ -11,8 +11,8 @@ use runtime::Entropy;
 
 use crate::sign::hex;
 
-/// Length of the buffer: not a multiple of any block size, so that a server that stores equal blocks once finds none in
-/// an object that goes round the buffer several times.
+/// Length of the buffer: not a multiple of any block size, so that a server that stores equal
+/// blocks once finds none in an object that goes round the buffer several times.
 const SOURCE_BYTES: usize = (4 << 20) + 4099;
 
 /// Bytes handed to the connection at a time.

@@ -8,7 +8,8 @@ use runtime::disk::{Disk, RealDisk};
 
 use crate::BenchError;
 
-/// Kernel time units a second: fixed at 100 in the interface to programs, whatever the kernel uses inside.
+/// Kernel time units a second: fixed at 100 in the interface to programs, whatever the kernel uses
+/// inside.
 const TICKS_PER_SECOND: u64 = 100;
 
 /// Processes that are watched.
@@ -57,7 +58,8 @@ fn read(pid: u32, name: &str) -> io::Result<String> {
     }
 }
 
-/// Fields 14 and 15 of `/proc/PID/stat`. The second field is the program's name in brackets and may hold anything.
+/// Fields 14 and 15 of `/proc/PID/stat`. The second field is the program's name in brackets and may
+/// hold anything.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace().skip(11);

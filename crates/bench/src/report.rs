@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::error::Failure;
 use crate::{Endpoint, Operation};
 
-/// The result of one measurement. Requests are those that succeeded; latencies are theirs, from signing to the last byte
-/// of the reply.
+/// The result of one measurement. Requests are those that succeeded; latencies are theirs, from
+/// signing to the last byte of the reply.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The endpoint that was measured.
@@ -59,11 +59,11 @@ pub struct Measured {
     pub requests: u64,
     /// Requests that failed.
     pub errors: u64,
-    /// Bytes of object bodies moved by the requests that succeeded.
+    /// Bytes of object bodies and of listings moved by the requests that succeeded.
     pub bytes: u64,
     /// Successful requests a second.
     pub requests_per_second: f64,
-    /// Millions of bytes (10^6) of object bodies a second.
+    /// Millions of those bytes (10^6) a second.
     pub mb_per_second: f64,
     /// How long the successful ones took.
     pub latency_ms: Latency,
@@ -91,7 +91,7 @@ pub struct ServerUse {
     pub cpu_seconds: f64,
     /// Processor time per successful request in milliseconds; zero when there was none.
     pub cpu_ms_per_request: f64,
-    /// Processor time per GiB of object bodies in seconds, when bodies were moved.
+    /// Processor time per GiB of bodies in seconds, when bodies were moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_seconds_per_gib: Option<f64>,
     /// The most resident memory seen in samples taken five times a second, in bytes.

@@ -29,13 +29,13 @@ const PAUSE_BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
 /// Measures, and returns what came out.
 ///
-/// Must run on a tokio runtime with its timer and network on; one with a single thread disturbs a server on the same machine
-/// least. What was made is removed again, also when the preparation fails, unless the configuration says to keep
-/// it; dropping the future leaves it behind.
+/// Must run on a tokio runtime with its timer and network on; one with a single thread disturbs a
+/// server on the same machine least. What was made is removed again, also when the preparation
+/// fails, unless the configuration says to keep it; dropping the future leaves it behind.
 ///
 /// # Errors
-/// When the endpoint, the bucket, the preparation or the processes to watch stand in the way. Failed requests of
-/// the measurement itself are in the report.
+/// When the endpoint, the bucket, the preparation or the processes to watch stand in the way.
+/// Failed requests of the measurement itself are in the report.
 pub async fn run_s3(
     config: S3BenchConfig,
     runtime: &Runtime,
@@ -234,8 +234,8 @@ enum Kind {
     Delete,
 }
 
-/// Does the same to many objects on all connections. Returns how many failed, and the first failure. A preparation stops
-/// there.
+/// Does the same to many objects on all connections. Returns how many failed, and the first
+/// failure. A preparation stops there.
 async fn each(
     shared: &Arc<Shared>,
     task: Task,

@@ -1,7 +1,7 @@
 //! AWS Signature Version 4, in the header, for the few requests that a load generator makes.
 //!
-//! <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>. Not here: presigned URLs and signed
-//! chunks.
+//! <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>. Not here:
+//! presigned URLs and signed chunks.
 
 use std::fmt::Write as _;
 
@@ -123,7 +123,8 @@ pub(crate) fn stamp(now: UnixMillis) -> String {
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
-/// The date of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms").
+/// The date of a day counted from 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date
+/// algorithms").
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);

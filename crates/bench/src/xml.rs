@@ -1,7 +1,8 @@
-//! The little that a load generator has to find in a reply. Not a parser: elements without attributes, as S3
-//! services write them.
+//! The little that a load generator has to find in a reply. Not a parser: elements without
+//! attributes, as S3 services write them.
 
-/// The text of the first element of this name; `None` when there is none, or it holds an unknown entity.
+/// The text of the first element of this name; `None` when there is none, or it holds an unknown
+/// entity.
 pub(crate) fn text_of(xml: &str, element: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<{element}>"))?;
     let (text, _) = rest.split_once(&format!("</{element}>"))?;

@@ -1,4 +1,5 @@
-//! Whole measurements against a small S3 stand-in that checks every signature and counts every request.
+//! Whole measurements against a small S3 stand-in that checks every signature and counts every
+//! request.
 
 mod stub;
 

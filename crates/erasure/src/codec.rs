@@ -7,12 +7,12 @@ use types::ErrorKind;
 use crate::matrix::{invert, parity_rows, row_times};
 use crate::{Geometry, Matrix, gf};
 
-/// Outputs are worked on in pieces of this size, so that they stay in the processor's cache while every input is
-/// added to them. Measured: 8 to 32 KiB are alike, smaller is slower.
+/// Outputs are worked on in pieces of this size, so that they stay in the processor's cache while
+/// every input is added to them. Measured: 8 to 32 KiB are alike, smaller is slower.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// An encoder and decoder for one geometry and matrix. Cheap to clone and to share between threads; it works
-/// on the calling thread alone.
+/// An encoder and decoder for one geometry and matrix. Cheap to clone and to share between threads;
+/// it works on the calling thread alone.
 #[derive(Clone, Debug)]
 pub struct Codec {
     geometry: Geometry,
@@ -81,8 +81,8 @@ impl Codec {
         self.matrix
     }
 
-    /// Computes the parity frames of one stripe. `data` are its data frames in order, zero-padded to the same
-    /// length; every `parity` slice has that length too and is overwritten.
+    /// Computes the parity frames of one stripe. `data` are its data frames in order, zero-padded
+    /// to the same length; every `parity` slice has that length too and is overwritten.
     ///
     /// # Errors
     /// [`CodecError::WrongCount`] and [`CodecError::UnequalLengths`].
@@ -95,9 +95,9 @@ impl Codec {
         Ok(())
     }
 
-    /// Brings frames of one stripe back. `frames` has a place for every shard, data then parity, with the frames
-    /// that are there (any `data` of them are enough); `wanted` names shards. Returns their frames in the
-    /// order of `wanted`.
+    /// Brings frames of one stripe back. `frames` has a place for every shard, data then parity,
+    /// with the frames that are there (any `data` of them are enough); `wanted` names shards.
+    /// Returns their frames in the order of `wanted`.
     ///
     /// # Errors
     /// See [`Self::reconstruct_into`].
@@ -113,12 +113,12 @@ impl Codec {
         Ok(made)
     }
 
-    /// As [`Self::reconstruct`], into buffers of the frames' length: `outputs[i]` gets the frame of shard
-    /// `wanted[i]`.
+    /// As [`Self::reconstruct`], into buffers of the frames' length: `outputs[i]` gets the frame of
+    /// shard `wanted[i]`.
     ///
     /// # Errors
-    /// [`CodecError::TooFew`] when fewer than `data` frames are there; the other variants for slices that do
-    /// not belong to the geometry.
+    /// [`CodecError::TooFew`] when fewer than `data` frames are there; the other variants for
+    /// slices that do not belong to the geometry.
     pub fn reconstruct_into(
         &self,
         frames: &[Option<&[u8]>],
@@ -151,8 +151,9 @@ impl Codec {
         Ok(())
     }
 
-    /// For each wanted shard the factors by which the frames of `sources` (ascending, `data` of them) add up to
-    /// it. Only a matrix as large as the number of missing data shards has to be inverted.
+    /// For each wanted shard the factors by which the frames of `sources` (ascending, `data` of
+    /// them) add up to it. Only a matrix as large as the number of missing data shards has to be
+    /// inverted.
     fn decode_rows(&self, sources: &[usize], wanted: &[usize]) -> Option<Vec<Vec<u8>>> {
         let data = self.geometry.data();
         let kept = sources.iter().filter(|&&shard| shard < data).count();
@@ -270,8 +271,8 @@ mod tests {
         (0..len).map(|_| next()).collect()
     }
 
-    /// The committed vectors: data byte `p` of shard `j` is `31 p + 17 j + 7` modulo 256, 20 bytes a frame.
-    /// Each line of the file is geometry, matrix, shard number and the parity frame.
+    /// The committed vectors: data byte `p` of shard `j` is `31 p + 17 j + 7` modulo 256, 20 bytes
+    /// a frame. Each line of the file is geometry, matrix, shard number and the parity frame.
     #[test]
     fn golden_vectors() {
         let mut lines = 0;
@@ -404,7 +405,8 @@ mod tests {
             let ends: Vec<Vec<u8>> = data.iter().map(cut).collect();
             let expected = reference_parity(&ends, geometry.parity(), matrix);
             prop_assert_eq!(parity.iter().map(cut).collect::<Vec<_>>(), expected);
-            // Lose as many as the geometry bears, chosen by the seed, and ask for them and for one that is left.
+            // Lose as many as the geometry bears, chosen by the seed, and ask for them and for one
+            // that is left.
             let all: Vec<Vec<u8>> = data.into_iter().chain(parity).collect();
             let mut order: Vec<usize> = (0..geometry.total()).collect();
             order.sort_by_key(|&shard| bytes(8, seed.wrapping_add(shard as u64 * 7919)));

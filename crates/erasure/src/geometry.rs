@@ -5,10 +5,11 @@ use std::str::FromStr;
 
 use types::limits::SHARDS_MAX;
 
-/// `data` data shards and `parity` parity shards: any `data` of all `data + parity` give the blob back.
+/// `data` data shards and `parity` parity shards: any `data` of all `data + parity` give the blob
+/// back.
 ///
-/// At least one data shard; no more than [`SHARDS_MAX`] together. One data shard means mirroring: every parity
-/// shard equals it. No parity means plain striping.
+/// At least one data shard; no more than [`SHARDS_MAX`] together. One data shard means mirroring:
+/// every parity shard equals it. No parity means plain striping.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Geometry {
     data: u8,
@@ -31,7 +32,8 @@ impl Geometry {
         Some(Self { data, parity })
     }
 
-    /// The geometry that a cluster of this many drives gets when nobody chooses one. No drives count as one.
+    /// The geometry that a cluster of this many drives gets when nobody chooses one. No drives
+    /// count as one.
     pub const fn default_for(drives: usize) -> Self {
         let (data, parity) = match drives {
             0 | 1 => (1, 0),
@@ -62,15 +64,15 @@ impl Geometry {
         self.data() + self.parity()
     }
 
-    /// How many shards must be durable before a write is acknowledged: `data + max(1, parity - 1)`, but never
-    /// more than there are.
+    /// How many shards must be durable before a write is acknowledged: `data + max(1, parity - 1)`,
+    /// but never more than there are.
     pub const fn write_quorum(self) -> usize {
         let spare = if self.parity > 1 { self.parity() - 1 } else { 1 };
         if self.data() + spare < self.total() { self.data() + spare } else { self.total() }
     }
 
-    /// The geometry for a write while only `drives` drives are up: this one if it fits, else the widest that
-    /// fits and keeps at least one parity shard. `None` when nothing fits.
+    /// The geometry for a write while only `drives` drives are up: this one if it fits, else the
+    /// widest that fits and keeps at least one parity shard. `None` when nothing fits.
     pub fn fitting(self, drives: usize) -> Option<Self> {
         if drives >= self.total() {
             return Some(self);

@@ -1,9 +1,9 @@
 //! Arithmetic in GF(2^8) with the polynomial x^8 + x^4 + x^3 + x^2 + 1 (0x11D) and the generator 2.
 //!
-//! Single elements go through tables made here at compile time; slices go through the library, which picks
-//! vector instructions at run time. Only its two slice functions are used: they start no threads. (Its whole
-//! codec would read the environment, may use a thread pool, and has an encoder for common geometries that
-//! takes AVX2 for granted.)
+//! Single elements go through tables made here at compile time; slices go through the library,
+//! which picks vector instructions at run time. Only its two slice functions are used: they start
+//! no threads. (Its whole codec would read the environment, may use a thread pool, and has an
+//! encoder for common geometries that takes AVX2 for granted.)
 
 use rustfs_erasure_codec::galois_8;
 

@@ -1,8 +1,9 @@
 //! The generator matrices, as this project defines them.
 //!
-//! A stripe is a column vector of `k` data bytes at each byte position. Shard `r` of `k + m` holds, at that
-//! position, row `r` of the generator matrix times the vector. The first `k` rows are the identity: data
-//! shards hold the data as it is. Row and column numbers stand for field elements where a formula uses them.
+//! A stripe is a column vector of `k` data bytes at each byte position. Shard `r` of `k + m` holds,
+//! at that position, row `r` of the generator matrix times the vector. The first `k` rows are the
+//! identity: data shards hold the data as it is. Row and column numbers stand for field elements
+//! where a formula uses them.
 //!
 //! * `k = 1`: every row is `[1]`, whatever the matrix: mirroring.
 //! * Cauchy: row `k + i`, column `j` is `1 / ((k + i) xor j)`.
@@ -59,14 +60,16 @@ impl fmt::Display for Matrix {
     }
 }
 
-/// The rows of a generator matrix below the identity: one row of `data` factors for each parity shard.
+/// The rows of a generator matrix below the identity: one row of `data` factors for each parity
+/// shard.
 pub(crate) fn parity_rows(geometry: Geometry, matrix: Matrix) -> Vec<Vec<u8>> {
     let (data, total) = (geometry.data() as u8, geometry.total() as u8);
     if data == 1 {
         return vec![vec![1]; geometry.parity()];
     }
     match matrix {
-        // A row number is at least `data` and a column number less, so that their sum is never zero.
+        // A row number is at least `data` and a column number less, so that their sum is never
+        // zero.
         Matrix::Cauchy => (data..total)
             .map(|row| (0..data).map(|column| gf::inv(row ^ column).unwrap_or_default()).collect())
             .collect(),
@@ -115,7 +118,8 @@ pub(crate) fn invert(mut matrix: Vec<Vec<u8>>) -> Option<Vec<Vec<u8>>> {
     Some(inverse)
 }
 
-/// The definition again, written as slowly and plainly as possible and sharing no code with the above.
+/// The definition again, written as slowly and plainly as possible and sharing no code with the
+/// above.
 #[cfg(test)]
 pub(crate) mod reference {
     /// Schoolbook multiplication: shift, add, reduce by 0x11D.
@@ -145,8 +149,9 @@ pub(crate) mod reference {
         (0..parity).map(|i| (0..data).map(|j| factor(i, j)).collect()).collect()
     }
 
-    /// The factors of the parity rows of a Vandermonde matrix: the shards are the values at 0, 1, 2, … of the
-    /// polynomial of degree below `data` that takes the data's values at 0, 1, … `data - 1` (Lagrange).
+    /// The factors of the parity rows of a Vandermonde matrix: the shards are the values at 0, 1,
+    /// 2, … of the polynomial of degree below `data` that takes the data's values at 0, 1, … `data
+    /// - 1` (Lagrange).
     pub(crate) fn vandermonde(data: u8, parity: u8) -> Vec<Vec<u8>> {
         let factor = |x: u8, j: u8| {
             let others = (0..data).filter(|&other| other != j);

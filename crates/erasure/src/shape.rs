@@ -8,9 +8,10 @@ use crate::Geometry;
 
 /// A blob of `len` bytes cut into stripes of one frame per shard.
 ///
-/// A full stripe carries `data * FRAME_BYTES` bytes of the blob, frame after frame in shard order. If `r > 0`
-/// bytes remain, the last stripe has frames of `ceil(r / data)` bytes, filled in the same order and padded with
-/// zeroes at the end. Stripe `s` is frame number `s` of every shard. A blob of no bytes has no stripes.
+/// A full stripe carries `data * FRAME_BYTES` bytes of the blob, frame after frame in shard order.
+/// If `r > 0` bytes remain, the last stripe has frames of `ceil(r / data)` bytes, filled in the
+/// same order and padded with zeroes at the end. Stripe `s` is frame number `s` of every shard. A
+/// blob of no bytes has no stripes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlobShape {
     /// Data and parity shards.
@@ -59,7 +60,8 @@ impl BlobShape {
     }
 
     /// The bytes of the blob in the frame of data shard `index` in a stripe. Shorter than
-    /// [`Self::frame_len`] where the frame is padded, empty where it is all padding, or for a parity shard.
+    /// [`Self::frame_len`] where the frame is padded, empty where it is all padding, or for a
+    /// parity shard.
     pub const fn frame_range(self, stripe: u64, index: usize) -> Range<u64> {
         let Range { start, end } = self.stripe_range(stripe);
         if index >= self.geometry.data() {

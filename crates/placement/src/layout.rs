@@ -9,7 +9,8 @@ use crate::rank;
 
 /// The drives of a cluster at one epoch, and how they are chosen from.
 ///
-/// Serialised as JSON with a version, `"v": 1`; reading checks everything that [`Layout::check`] checks.
+/// Serialised as JSON with a version, `"v": 1`; reading checks everything that [`Layout::check`]
+/// checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct Layout {
@@ -17,7 +18,8 @@ pub struct Layout {
     pub epoch: u64,
     /// All drives that belong to the cluster. Ids are unique.
     pub drives: Vec<Drive>,
-    /// Number of placement groups, 1 to [`Layout::GROUPS_MAX`]. Fixed for the life of a cluster: changing it moves everything.
+    /// Number of placement groups, 1 to [`Layout::GROUPS_MAX`]. Fixed for the life of a cluster:
+    /// changing it moves everything.
     pub groups: u32,
     /// Corrections for the fullest drives, applied in order.
     pub overrides: Vec<Override>,
@@ -207,13 +209,13 @@ impl Layout {
         rank::group_of(blob, self.groups)
     }
 
-    /// Where the copies of a new blob go: up to `count` distinct active drives that are `up`, best first; fewer when
-    /// there are not so many.
+    /// Where the copies of a new blob go: up to `count` distinct active drives that are `up`, best
+    /// first; fewer when there are not so many.
     ///
-    /// No two on one node, then in one zone, while that can be. To replace drives that failed, ask again with the same
-    /// `count` and an `up` that leaves them out: the others stay chosen. A layout with one drive more or less
-    /// changes little more than that drive's share of the answers. Both are said of the answer as a set:
-    /// positions may shift.
+    /// No two on one node, then in one zone, while that can be. To replace drives that failed, ask
+    /// again with the same `count` and an `up` that leaves them out: the others stay chosen. A
+    /// layout with one drive more or less changes little more than that drive's share of the
+    /// answers. Both are said of the answer as a set: positions may shift.
     pub fn place(&self, blob: BlobId, count: usize, up: impl Fn(DriveId) -> bool) -> Vec<DriveId> {
         self.place_group(self.group_of(blob), count, up)
     }

@@ -1,11 +1,12 @@
 //! Choosing drives: weighted rendezvous hashing with fair shares, in integers only.
 //!
-//! Each drive draws an exponentially distributed waiting time for the group (from a hash) at a rate that is
-//! its weight; the shortest wait comes first. A node's wait is that of its first drive, so the rates of a node's drives
-//! add up. A domain that should hold a copy of a fraction `f` of all groups gets the rate `-log(1 - f)`: that is what
-//! makes the *fractions* follow the capacities when several are drawn without putting back (order sampling), where
-//! rates in proportion to capacity would overfill the small ones. What is left is -8 to +2 % of
-//! the fair share in small clusters, for moving some 5 to 15 % more than the least when capacities differ.
+//! Each drive draws an exponentially distributed waiting time for the group (from a hash) at a rate
+//! that is its weight; the shortest wait comes first. A node's wait is that of its first drive, so
+//! the rates of a node's drives add up. A domain that should hold a copy of a fraction `f` of all
+//! groups gets the rate `-log(1 - f)`: that is what makes the *fractions* follow the capacities
+//! when several are drawn without putting back (order sampling), where rates in proportion to
+//! capacity would overfill the small ones. What is left is -8 to +2 % of the fair share in small
+//! clusters, for moving some 5 to 15 % more than the least when capacities differ.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -19,7 +20,8 @@ use crate::{Drive, Layout};
 const SHARE_BITS: u32 = 48;
 /// Binary digits after the point of a logarithm.
 const LOG_BITS: u32 = 40;
-/// Digits that a rate has more than a logarithm: the rates of small drives on large nodes stay exact.
+/// Digits that a rate has more than a logarithm: the rates of small drives on large nodes stay
+/// exact.
 const RATE_EXTRA_BITS: u32 = 18;
 /// No rate is above that of the share `1 - 2^-16`.
 const SHARE_REST_MIN: u64 = 1 << (SHARE_BITS - 16);
@@ -74,7 +76,8 @@ struct Rate {
 }
 
 impl Candidate<'_> {
-    /// Those that have a certain place, then by waiting time, the shortest first; by id where all is equal.
+    /// Those that have a certain place, then by waiting time, the shortest first; by id where all
+    /// is equal.
     fn order(&self, other: &Self) -> Ordering {
         let left = u128::from(self.wait) * u128::from(other.rate.value);
         let right = u128::from(other.wait) * u128::from(self.rate.value);
@@ -83,8 +86,8 @@ impl Candidate<'_> {
     }
 }
 
-/// Takes `count` of the ordered candidates; each time the first on a least used node, and of those in a least
-/// used zone.
+/// Takes `count` of the ordered candidates; each time the first on a least used node, and of those
+/// in a least used zone.
 fn spread(candidates: &[Candidate<'_>], count: usize) -> Vec<DriveId> {
     let mut nodes: BTreeMap<NodeId, usize> = BTreeMap::new();
     let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
@@ -105,8 +108,8 @@ fn spread(candidates: &[Candidate<'_>], count: usize) -> Vec<DriveId> {
     chosen
 }
 
-/// The rate of each drive when `count` copies are placed. The domains that share out the copies are the nodes, or
-/// the single drives when there are fewer nodes than copies.
+/// The rate of each drive when `count` copies are placed. The domains that share out the copies are
+/// the nodes, or the single drives when there are fewer nodes than copies.
 fn rates(drives: &[&Drive], count: usize) -> Vec<Rate> {
     let mut nodes: BTreeMap<NodeId, u128> = BTreeMap::new();
     for drive in drives {
@@ -136,8 +139,8 @@ fn capacity(drive: &Drive) -> u128 {
     u128::from(drive.capacity_bytes.max(1))
 }
 
-/// Fair shares: the fraction of all groups in which each domain holds one of `count` copies, in proportion to
-/// capacity but at most one, in units of `2^-SHARE_BITS`.
+/// Fair shares: the fraction of all groups in which each domain holds one of `count` copies, in
+/// proportion to capacity but at most one, in units of `2^-SHARE_BITS`.
 fn shares(capacities: &[u128], count: usize) -> Vec<u64> {
     let mut order: Vec<usize> = (0..capacities.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(capacities[i]));

@@ -1,5 +1,5 @@
-//! An S3 stand-in in memory: enough for a load generator, strict about signatures, and able to misbehave. Its signature
-//! check shares no code with the signer.
+//! An S3 stand-in in memory: enough for a load generator, strict about signatures, and able to
+//! misbehave. Its signature check shares no code with the signer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
