@@ -149,9 +149,8 @@ pub(crate) mod reference {
         (0..parity).map(|i| (0..data).map(|j| factor(i, j)).collect()).collect()
     }
 
-    /// The factors of the parity rows of a Vandermonde matrix: the shards are the values at 0, 1,
-    /// 2, … of the polynomial of degree below `data` that takes the data's values at 0, 1, … `data
-    /// - 1` (Lagrange).
+    /// The factors of the parity rows of a Vandermonde matrix: the shards are the values, at their
+    /// own numbers, of the polynomial of degree below `data` through the data shards (Lagrange).
     pub(crate) fn vandermonde(data: u8, parity: u8) -> Vec<Vec<u8>> {
         let factor = |x: u8, j: u8| {
             let others = (0..data).filter(|&other| other != j);
