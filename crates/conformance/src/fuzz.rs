@@ -1,1 +1,0 @@
-//! Bodies of the fuzz targets, shared by `fuzz/` and by the smoke test that runs them over random bytes.

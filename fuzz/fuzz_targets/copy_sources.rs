@@ -1,0 +1,4 @@
+//! See `conformance::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| conformance::fuzz::run("copy_sources", data));
