@@ -33,10 +33,16 @@ const END_LEN: usize = 1 + 8 + 4;
 /// No batch that we write comes near this.
 const BATCH_MAX_BYTES: usize = 64 << 20;
 const CHUNK_BYTES: usize = 1 << 20;
+const BLANK: [u8; 4096] = [0; 4096];
 
 /// The library's marker file; its content is checked by the library.
 const VERSION_FILE: &str = "version";
 const KEYSPACES_DIR: &str = "keyspaces";
+
+/// Whether all of it is zero; most of a journal is.
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.chunks(BLANK.len()).all(|chunk| BLANK.starts_with(chunk))
+}
 
 #[derive(Debug, PartialEq, Eq)]
 enum Parsed {
@@ -126,7 +132,7 @@ impl Source<'_> {
         self.buffer.truncate(begin + len);
         self.ended = len < CHUNK_BYTES;
         let chunk = self.buffer.get(begin..).unwrap_or_default();
-        if chunk.iter().any(|byte| *byte != 0) {
+        if !is_blank(chunk) {
             self.file.write_at(&[IoSlice::new(chunk)], offset)?;
         }
         Ok(())
@@ -158,9 +164,10 @@ impl Source<'_> {
         let mut blank = true;
         loop {
             let rest = self.rest();
-            let found = rest.iter().position(|byte| *byte == START);
+            let all_blank = is_blank(rest);
+            let found = if all_blank { None } else { rest.iter().position(|byte| *byte == START) };
             let len = found.unwrap_or(rest.len());
-            blank &= rest.iter().take(len).all(|byte| *byte == 0);
+            blank &= all_blank || is_blank(rest.get(..len).unwrap_or_default());
             self.skip(len);
             if found.is_some() {
                 return Ok((blank, Some(())));

@@ -62,6 +62,8 @@ struct State {
     /// The commit thread sleeps until there are this many requests.
     wake_at: usize,
     shut: Option<Shut>,
+    /// Whether the commit thread is to end; after a failure it does not until it is told.
+    closed: bool,
 }
 
 /// Bounds, in requests and bytes.
@@ -126,12 +128,13 @@ impl Queue {
         self.state.lock().pending.contains_key(&id)
     }
 
-    /// The next group; empty when nothing came in `gather.idle`, and `None` when the queue is shut and empty.
+    /// The next group; empty when nothing came in `gather.idle`, and `None` when the queue is closed and
+    /// empty.
     pub(super) fn take(&self, gather: Gather) -> Option<Vec<Request>> {
         let mut state = self.state.lock();
         state.wake_at = 1;
         while state.requests.is_empty() {
-            if state.shut.is_some() {
+            if state.closed {
                 return None;
             }
             if self.ready.wait_for(&mut state, gather.idle).timed_out() {
@@ -170,6 +173,7 @@ impl Queue {
     /// Takes nothing more; what is queued stays. The first reason stands, but a failure replaces a close.
     pub(super) fn shut(&self, why: Shut) {
         let mut state = self.state.lock();
+        state.closed |= matches!(why, Shut::Closed);
         if matches!(state.shut, None | Some(Shut::Closed)) {
             state.shut = Some(why);
         }
@@ -186,5 +190,60 @@ impl Queue {
     /// Why it is shut.
     pub(super) fn why_shut(&self) -> Option<Shut> {
         self.state.lock().shut.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GATHER: Gather = Gather {
+        target: 1,
+        patience: Duration::ZERO,
+        idle: Duration::from_millis(1),
+        bounds: Bounds { requests: 2, bytes: 100 },
+    };
+
+    fn id(sequence: u64) -> BatchId {
+        BatchId { session: SessionId::new(1), sequence }
+    }
+
+    fn commit(sequence: u64, bytes: usize) -> Request {
+        let (reply, _) = oneshot::channel();
+        Request::Commit { id: id(sequence), batch: Batch::default(), bytes, reply }
+    }
+
+    #[test]
+    fn bounds_are_kept_and_what_is_pending_is_known() {
+        let queue = Queue::new(Bounds { requests: 3, bytes: 100 });
+        assert!(queue.push(commit(1, 60)).is_ok());
+        assert!(queue.push(commit(2, 41)).is_err(), "too many bytes");
+        assert!(queue.push(commit(1, 20)).is_ok());
+        assert!(queue.push(commit(3, 20)).is_ok());
+        assert!(queue.push(commit(4, 0)).is_err(), "too many requests");
+        assert!(queue.is_pending(id(1)) && !queue.is_pending(id(4)));
+        assert_eq!(queue.take(GATHER).map(|group| group.len()), Some(2));
+        queue.settle(&[id(1)]);
+        assert!(queue.is_pending(id(1)), "it was queued twice");
+        queue.settle(&[id(1)]);
+        assert!(!queue.is_pending(id(1)));
+        assert!(queue.push(commit(5, 80)).is_ok());
+    }
+
+    #[test]
+    fn a_shut_queue_is_emptied_and_then_over() {
+        let queue = Queue::new(Bounds { requests: 3, bytes: 100 });
+        assert_eq!(queue.take(GATHER).map(|group| group.len()), Some(0), "idle");
+        assert!(queue.push(commit(1, 1)).is_ok());
+        queue.shut(Shut::Closed);
+        assert!(queue.push(commit(2, 1)).is_err());
+        assert_eq!(queue.take(GATHER).map(|group| group.len()), Some(1));
+        assert!(queue.take(GATHER).is_none());
+        queue.shut(Shut::Full("full".to_owned()));
+        queue.shut(Shut::Closed);
+        assert!(
+            matches!(queue.why_shut(), Some(Shut::Full(_))),
+            "the failure is the better reason"
+        );
     }
 }
