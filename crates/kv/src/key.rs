@@ -29,7 +29,7 @@ impl Key {
         let bytes = bytes.into();
         let well_formed = match bytes.first() {
             Some(&CONTROL_SPACE) => true,
-            Some(&DATA_SPACE) => bytes.len() >= 1 + Token::LEN,
+            Some(&DATA_SPACE) => bytes.len() > Token::LEN,
             _ => false,
         };
         if well_formed && bytes.len() <= limits::KV_KEY_MAX_BYTES {

@@ -1,6 +1,6 @@
 //! The suite that every engine of [`Kv`] passes: one function per promise, one call for all of them.
 //!
-//! ```ignore
+//! ```text
 //! #[tokio::test(flavor = "multi_thread")]
 //! async fn conforms() { kv::conformance::run(|| async { make_an_empty_store() }).await; }
 //! ```

@@ -256,13 +256,12 @@ fn mend_creation(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
 pub(super) fn prepare(disk: &dyn Disk, dir: &Path) -> Result<(), KvError> {
     let failed = |e: io::Error| KvError::Unavailable(format!("cannot check the journals: {e}"));
     mend_creation(disk, dir).map_err(failed)?;
-    let journals = journals(disk, dir).map_err(failed)?;
-    for (index, path) in journals.iter().enumerate() {
+    let mut later_batches = false;
+    for path in journals(disk, dir).map_err(failed)?.iter().rev() {
         let file = disk.open(path, true).map_err(failed)?;
         let findings = inspect(&*file).map_err(failed)?;
-        // A journal is synced whole before its successor is made.
-        let must_be_whole = index + 1 < journals.len();
-        if findings.damaged || (must_be_whole && findings.torn) {
+        // A journal is synced whole before anything is written to its successor.
+        if findings.damaged || (findings.torn && later_batches) {
             return Err(damaged(&format!(
                 "the journal {} has an unreadable batch at byte {} and valid data behind it",
                 path.display(),
@@ -278,6 +277,7 @@ pub(super) fn prepare(disk: &dyn Disk, dir: &Path) -> Result<(), KvError> {
             file.set_len(findings.valid_len).map_err(failed)?;
         }
         file.sync().map_err(failed)?;
+        later_batches |= findings.valid_len > 0;
     }
     Ok(())
 }
@@ -359,6 +359,19 @@ mod tests {
             let refused = prepare(&RealDisk, dir.path());
             assert!(matches!(refused, Err(KvError::Corrupt(_))), "byte {at}: {refused:?}");
         }
+    }
+
+    #[test]
+    fn a_torn_journal_is_damage_once_its_successor_has_batches() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (bytes, ends) = written(dir.path());
+        let torn = &bytes[..ends[1] - 1];
+        std::fs::write(dir.path().join("0.jnl"), torn).expect("writes");
+        std::fs::write(dir.path().join("1.jnl"), &bytes[ends[1]..]).expect("writes");
+        assert!(matches!(prepare(&RealDisk, dir.path()), Err(KvError::Corrupt(_))));
+        std::fs::write(dir.path().join("1.jnl"), [0; 5000]).expect("writes");
+        prepare(&RealDisk, dir.path()).expect("the end of the last write was torn");
+        assert_eq!(count(dir.path()), 4);
     }
 
     #[test]
