@@ -25,6 +25,7 @@ mod config;
 mod copy_source;
 mod dates;
 mod error;
+pub mod fuzzing;
 mod gate;
 mod headers;
 mod idle_io;
