@@ -13,7 +13,9 @@ fn smoke(name: &str) {
     for seed in &seeds {
         (target.run)(seed);
     }
-    let mut noise = Noise::new(name.bytes().fold(17, |hash: u64, byte| hash.wrapping_mul(31) ^ u64::from(byte)));
+    let mut noise = Noise::new(
+        name.bytes().fold(17, |hash: u64, byte| hash.wrapping_mul(31) ^ u64::from(byte)),
+    );
     (target.run)(&[]);
     for _ in 0..ROUNDS {
         let len = noise.below(300) as usize;

@@ -112,6 +112,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         last: Some(header.id),
         ranges: vec![SessionRange { session: SessionId::new(1), first: 2, last: 3 }],
         dead: vec![DeadRecord { segment: 1, number: 2, bytes: 3 }],
+        live: vec![5],
         filter: vec![0xff; 10],
     };
     let mut footer = encode_tables(&tables);
@@ -125,6 +126,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         shard_bytes: 100,
         ranges: 1,
         dead: 1,
+        live_words: 1,
         filter_bytes: 10,
         tables_offset: 12_288,
         tables_len: footer.len() as u64,
