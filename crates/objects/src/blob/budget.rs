@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use runtime::Clock;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long a request waits for its share before it is refused.
 const WAIT: Duration = Duration::from_secs(5);
@@ -45,7 +45,6 @@ impl Budget {
     }
 
     /// Bytes nobody holds.
-    #[cfg(test)]
     pub(crate) fn available(&self) -> usize {
         self.units.available_permits() * UNIT_BYTES
     }
@@ -53,9 +52,6 @@ impl Budget {
     /// Takes `bytes`, in turn, waiting a few seconds at most. A request for more than the whole budget gets
     /// the whole budget.
     pub(crate) async fn acquire(&self, bytes: usize) -> Result<Held, Busy> {
-        if let Some(held) = self.try_acquire(bytes) {
-            return Ok(held);
-        }
         tokio::select! {
             biased;
             held = self.acquire_patiently(bytes) => held,
@@ -69,12 +65,14 @@ impl Budget {
         permit.map(|permit| Held { _permit: permit }).map_err(|_| Busy)
     }
 
-    /// Takes `bytes` if that needs no waiting.
-    pub(crate) fn try_acquire(&self, bytes: usize) -> Option<Held> {
-        match self.units.clone().try_acquire_many_owned(self.units_of(bytes)) {
-            Ok(permit) => Some(Held { _permit: permit }),
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
+    /// Takes `bytes` if half of the budget remains free then: for going faster, not for going on.
+    pub(crate) fn try_extra(&self, bytes: usize) -> Option<Held> {
+        let units = self.units_of(bytes);
+        if self.units.available_permits() < units as usize + self.total / 2 {
+            return None;
         }
+        let permit = self.units.clone().try_acquire_many_owned(units).ok()?;
+        Some(Held { _permit: permit })
     }
 
     fn units_of(&self, bytes: usize) -> u32 {
@@ -183,7 +181,7 @@ mod tests {
         let clock = Arc::new(SimClock::default());
         let budget = Budget::new(10 * 1024, clock.clone());
         let first = budget.acquire(8 * 1024).await.expect("there is room");
-        assert!(budget.try_acquire(3 * 1024).is_none());
+        assert!(budget.try_extra(1).is_none());
         let waiting = tokio::spawn({
             let budget = budget.clone();
             async move { budget.acquire(3 * 1024).await.map(|_| ()) }
@@ -196,6 +194,9 @@ mod tests {
         let all = budget.acquire(1 << 40).await.expect("there is room");
         assert_eq!(budget.available(), 0);
         drop(all);
+        let extra = budget.try_extra(5 * 1024).expect("half is left");
+        assert!(budget.try_extra(1).is_none());
+        drop(extra);
         assert_eq!(budget.available(), 10 * 1024);
     }
 

@@ -53,9 +53,11 @@ impl Batch {
 /// The memory that a write may hold, for its whole life.
 pub(super) struct Allowance {
     budget: Budget,
-    /// Paid for by `_base`; one permit for each stripe.
+    /// Paid for by `base`; one permit for each stripe.
     stripes: Arc<Semaphore>,
     base: Arc<Held>,
+    /// Whether `base` pays for all stripes that there are.
+    whole: bool,
     stripe_bytes: usize,
 }
 
@@ -73,15 +75,20 @@ impl Allowance {
             budget: budget.clone(),
             stripes: Arc::new(Semaphore::new(stripes)),
             base: Arc::new(budget.acquire(bytes).await?),
+            whole: small,
             stripe_bytes,
         })
     }
 
-    fn try_stripe(&self) -> Option<Credit> {
-        match self.stripes.clone().try_acquire_owned() {
-            Ok(permit) => Some(self.base_credit(permit)),
-            Err(_) => Some(Box::new(self.budget.try_acquire(self.stripe_bytes)?)),
+    /// Pays for the next stripe of a batch. The base is for the first of each batch: when it is all there
+    /// is, one batch can be cut while another is at the drives and a third waits for its repetition.
+    fn try_stripe(&self, is_first: bool) -> Option<Credit> {
+        if is_first || self.whole {
+            if let Ok(permit) = self.stripes.clone().try_acquire_owned() {
+                return Some(self.base_credit(permit));
+            }
         }
+        Some(Box::new(self.budget.try_extra(self.stripe_bytes)?))
     }
 
     async fn stripe(&self, clock: &dyn Clock) -> Option<Credit> {
@@ -138,7 +145,7 @@ impl<'a> Cutter<'a> {
         let most = (BATCH_BYTES as u64).div_ceil(self.shape.stripe_bytes()).min(left) as usize;
         let mut stripes = Vec::with_capacity(most);
         while stripes.len() < most {
-            let credit = match self.allowance.try_stripe() {
+            let credit = match self.allowance.try_stripe(stripes.is_empty()) {
                 Some(credit) => Some(credit),
                 None if !stripes.is_empty() => break,
                 None => {

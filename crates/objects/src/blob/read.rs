@@ -81,7 +81,7 @@ impl Reader {
         let credit = match (count, unread) {
             (0, _) => return None,
             (1, false) => None,
-            _ => self.store.budget.try_acquire(count as usize * self.stripe_bytes()),
+            _ => self.store.budget.try_extra(count as usize * self.stripe_bytes()),
         };
         let count = match (&credit, unread) {
             (Some(_), _) => count,

@@ -163,10 +163,10 @@ impl<'a> Writers<'a> {
             running.push(start(shard, header));
         }
         self.shards = lost;
-        let (mut done, mut graced) = (0, false);
+        let (mut done, mut graced, mut timed_out) = (0, false, false);
         let mut grace = OptionFuture::from(None);
         let mut limit = std::pin::pin!(clock.sleep(STEP_MAX));
-        while !running.is_empty() && done + running.len() >= quorum {
+        while !timed_out && !running.is_empty() && done + running.len() >= quorum {
             tokio::select! {
                 biased;
                 Some(shard) = running.next() => {
@@ -187,13 +187,16 @@ impl<'a> Writers<'a> {
                         grace = OptionFuture::from(Some(clock.sleep(GRACE)));
                     }
                 }
-                Some(()) = &mut grace => break,
-                () = &mut limit => break,
+                Some(()) = &mut grace => timed_out = true,
+                () = &mut limit => timed_out = true,
             }
         }
         drop(running);
         for (id, drive) in behind {
-            self.note_loss(id, drive, &ShardError::Away(drive));
+            // Those that nobody waits for, because there are too few anyway, have done nothing wrong.
+            if timed_out {
+                self.note_loss(id, drive, &ShardError::Away(drive));
+            }
             self.shards.push(Shard { id, drive, state: State::Lost(ShardError::Away(drive)) });
         }
         if done >= quorum { Ok(()) } else { Err(self.shortage()) }

@@ -13,7 +13,10 @@ async fn many_large_writes_stay_within_the_budget_and_all_end() {
         let bytes = pattern(9 * MIB + 77);
         let written = join_all((0..12).map(|_| async {
             let mut hasher = Hasher::new(true, Some(crate::digest::ChecksumAlgorithm::Sha256));
-            bench.store.write(bytes.len() as u64, &mut body(&bytes, 100_003), &mut hasher).await
+            let mut body = body(&bytes, 100_003);
+            let written = bench.store.write(bytes.len() as u64, &mut body, &mut hasher).await;
+            hasher.finish().await;
+            written
         }));
         let written = written.await;
         let (used, peak) = bench.store.inner.pool.used_and_peak();
