@@ -1,5 +1,6 @@
 //! Where logs go, and what happens when code panics.
 
+use std::io::IsTerminal as _;
 use std::sync::Once;
 
 use tracing_subscriber::EnvFilter;
@@ -20,6 +21,7 @@ pub(crate) fn start(format: LogFormat, level: LogLevel) {
         let directives = [&[level.as_str()], &QUIET[..]].concat().join(",");
         let builder = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(directives))
+            .with_ansi(std::io::stderr().is_terminal())
             .with_writer(std::io::stderr);
         match format {
             LogFormat::Human => builder.with_target(false).init(),

@@ -1,14 +1,20 @@
 //! `dev` and `serve`: builds the graph of handles, serves, and takes it down again in order.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context;
-use api_http::{AdminServer, MetricsHandle};
+use anyhow::{Context, bail};
+use api_http::{AdminServer, MetricsHandle, ServeError};
+use api_s3::{S3Config, S3Limits};
 use objects::{Engine, EngineConfig};
 use runtime::disk::{Disk, RealDisk};
-use runtime::{Runtime, Workers};
+use runtime::{Clock, Runtime, Workers};
+use tenancy::{Credentials, Gate};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::banner::Banner;
 use crate::cluster::{Cluster, Opener};
@@ -19,6 +25,9 @@ use crate::status::ServerStatus;
 /// Bytes that all bodies under way may hold in memory together. Requests beyond wait, then are told to slow
 /// down.
 const BODY_MEMORY_BYTES: usize = 192 << 20;
+
+/// How long the admin listener may take to answer what it has begun.
+const ADMIN_DRAIN: Duration = Duration::from_secs(2);
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -36,6 +45,9 @@ pub(crate) async fn run(mut config: ServerConfig) -> anyhow::Result<()> {
         disk: disk.clone(),
     };
     let cluster = opener.open().await?;
+    let (drives, missing) = (cluster.layout.drives.len(), cluster.missing());
+    tracing::info!(cluster = %cluster.record.id, new = cluster.is_new, drives, missing, "cluster open");
+    cluster.notes.iter().for_each(|note| tracing::warn!("{note}"));
     let served = serve(&mut config, &cluster, &runtime, &*disk).await;
     let closed = cluster.close().await;
     served.and(closed)
@@ -87,35 +99,91 @@ async fn serve_engine(
 ) -> anyhow::Result<()> {
     for account in keys.credentials.accounts() {
         let (id, now) = (engine.next_batch_id(), runtime.clock.now());
-        tenancy::account::ensure(&*cluster.kv, id, account, now)
-            .await
-            .context("recording the accounts")?;
+        let made = tenancy::account::ensure(&*cluster.kv, id, account, now).await;
+        made.context("the accounts cannot be recorded")?;
     }
     let metrics = MetricsHandle::install(VERSION)?;
+    api_s3::describe_metrics();
+    let s3 = TcpListener::bind(config.s3_listen)
+        .await
+        .with_context(|| format!("cannot listen on {} for S3", config.s3_listen))?;
+    let s3_address = s3.local_addr().context("the S3 listener has no address")?;
+    let status = ServerStatus::new(cluster, engine.clone(), config.meta.display().to_string());
+    let status = Arc::new(status);
+    let admin = AdminServer::bind(config.admin_listen, status, metrics.clone(), VERSION).await?;
+    let banner = banner(config, cluster, &keys, s3_address, admin.address());
+
     let workers = Workers::new(runtime.clock.clone());
     workers.start(metrics.upkeep());
-    for worker in engine.workers() {
-        workers.start(worker);
-    }
-    let status = ServerStatus::new(cluster, engine.clone(), config.meta.display().to_string());
-    let admin = AdminServer::bind(config.admin_listen, Arc::new(status), metrics, VERSION).await?;
-    let banner = banner(config, cluster, &keys, admin.address(), admin.address());
+    engine.workers().into_iter().for_each(|worker| workers.start(worker));
     let (stop, stopped) = watch::channel(false);
-    let _ = stop;
-    let _ = stopped;
+    let s3_config = s3_config(config, cluster, runtime, keys.credentials, engine);
+    let s3 = tokio::spawn(api_s3::serve(s3, s3_config, until(stopped.clone())));
+    let admin = tokio::spawn(admin.serve(until(stopped)));
     say(&banner);
-    signals::asked_to_end().await.context("signals cannot be received")?;
+    let served = until_asked(s3, admin, stop, &*runtime.clock).await;
     workers.stop();
-    tracing::info!("ended; everything acknowledged is kept");
+    served
+}
+
+fn s3_config(
+    config: &ServerConfig,
+    cluster: &Cluster,
+    runtime: &Runtime,
+    credentials: Credentials,
+    engine: Engine,
+) -> S3Config {
+    S3Config {
+        engine,
+        gate: Gate::new(cluster.kv.clone()),
+        credentials: Arc::new(credentials),
+        region: config.region.clone(),
+        domains: config.domains.clone(),
+        runtime: runtime.clone(),
+        limits: S3Limits::default(),
+    }
+}
+
+/// Runs both servers until a signal, then lets them drain. A server that ends by itself ends the process.
+async fn until_asked(
+    mut s3: JoinHandle<std::io::Result<()>>,
+    mut admin: JoinHandle<Result<(), ServeError>>,
+    stop: watch::Sender<bool>,
+    clock: &dyn Clock,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        asked = signals::asked_to_end() => asked.context("signals cannot be received")?,
+        ended = &mut s3 => {
+            ended.context("the S3 listener failed")?.context("the S3 listener failed")?;
+            bail!("the S3 listener ended by itself");
+        }
+        ended = &mut admin => {
+            ended.context("the admin listener failed")??;
+            bail!("the admin listener ended by itself");
+        }
+    }
+    // Nobody listens only when both have ended already.
+    let _ = stop.send(true);
+    s3.await.context("the S3 listener failed while it drained")??;
+    tokio::select! {
+        ended = &mut admin => ended.context("the admin listener failed while it drained")??,
+        () = clock.sleep(ADMIN_DRAIN) => admin.abort(),
+    }
+    tracing::info!("ended; everything that was acknowledged is kept");
     Ok(())
+}
+
+/// Resolves when `stopped` turns true, or its sender is gone.
+async fn until(mut stopped: watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
 }
 
 fn banner(
     config: &ServerConfig,
     cluster: &Cluster,
     keys: &Keys,
-    s3: std::net::SocketAddr,
-    admin: std::net::SocketAddr,
+    s3: SocketAddr,
+    admin: SocketAddr,
 ) -> String {
     let is_dev = matches!(config.mode, Mode::Dev { .. });
     let banner = Banner {

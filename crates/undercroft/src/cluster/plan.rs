@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn strangers_are_refused() {
         let other = Identity { cluster: "c2".to_owned(), ..identity(1) };
-        let refused = |places| plan(&layout(&[]), CLUSTER, places).err().expect("refused");
+        let refused = |places| plan(&layout(&[]), CLUSTER, places).expect_err("refused");
         let foreign = refused(vec![seen("a", Found::Drive(other))]);
         assert!(matches!(foreign, Refusal::ForeignDrive { .. }));
         let twice =

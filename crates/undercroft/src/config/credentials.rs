@@ -187,10 +187,8 @@ fn generate(
     entropy: &dyn Entropy,
     disk: &dyn Disk,
 ) -> anyhow::Result<AccessKey> {
-    const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    const MIXED: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let access_key_id = format!("UC{}", random_text(entropy, UPPER, 18));
-    let secret_access_key = random_text(entropy, MIXED, 40);
+    let secret_access_key = random_text(entropy, LETTERS_AND_DIGITS, 40);
     let id = AccessKeyId::new(&access_key_id).context("a made-up key id is not valid")?;
     let secret = Secret::new(secret_access_key.clone());
     let entry = KeyEntry { account, access_key_id, secret_access_key };
@@ -200,12 +198,22 @@ fn generate(
     Ok(AccessKey { account, id, secret })
 }
 
-/// Unbiased: both alphabets have a power of two of letters.
+const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+/// No punctuation: a secret survives every shell and can be selected with a double click.
+const LETTERS_AND_DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+/// Every letter is equally likely: bytes beyond the last whole multiple of the alphabet are thrown away.
 fn random_text(entropy: &dyn Entropy, alphabet: &[u8], len: usize) -> String {
-    let mut bytes = vec![0; len];
-    entropy.fill(&mut bytes);
-    let letter = |byte: &u8| alphabet.get(usize::from(*byte) % alphabet.len()).copied();
-    bytes.iter().filter_map(letter).map(char::from).collect()
+    let whole = 256 - 256 % alphabet.len();
+    let mut text = String::with_capacity(len);
+    while text.len() < len {
+        let mut bytes = [0; 64];
+        entropy.fill(&mut bytes);
+        let fair = bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < whole);
+        let letters = fair.filter_map(|byte| alphabet.get(byte % alphabet.len())).copied();
+        text.extend(letters.map(char::from).take(len - text.len()));
+    }
+    text
 }
 
 /// Private from its first moment, and whole or absent after a crash.

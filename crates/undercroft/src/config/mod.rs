@@ -104,6 +104,8 @@ fn default_meta(data: &[PathBuf]) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::disallowed_methods, reason = "tests prepare directories")]
+
     use super::*;
 
     #[test]
