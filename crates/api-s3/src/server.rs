@@ -21,7 +21,7 @@ use crate::service::Service;
 
 /// What a client gets when there are too many connections.
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n\
-Retry-After: 1\r\nContent-Length: 139\r\n\r\n<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown\
+Retry-After: 1\r\nContent-Length: 148\r\n\r\n<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown\
 </Code><Message>Please reduce your request rate.</Message><Resource>/</Resource></Error>";
 
 /// How long to wait when the process has no file descriptors left.

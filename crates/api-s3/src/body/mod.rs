@@ -28,6 +28,8 @@ use crate::error::Code;
 use crate::gate::{Claim, Payload, Trailer};
 pub(crate) use chunked::ChunkSigner;
 use chunked::Chunked;
+#[cfg(test)]
+pub(crate) use chunked::hex;
 
 /// The connection failed or ended too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -92,9 +92,9 @@ fn metadata_has_a_limit() {
 
 #[test]
 fn values_outside_ascii_become_encoded_words() {
-    assert_eq!(header_value("plain, as it is").to_str(), Ok("plain, as it is"));
-    assert_eq!(header_value("=?UTF-8?B?w6k=?=").to_str(), Ok("=?UTF-8?B?w6k=?="));
-    assert_eq!(header_value("é").to_str(), Ok("=?UTF-8?B?w6k=?="));
+    assert_eq!(header_value("plain, as it is").as_bytes(), "plain, as it is".as_bytes());
+    assert_eq!(header_value("=?UTF-8?B?w6k=?=").as_bytes(), "=?UTF-8?B?w6k=?=".as_bytes());
+    assert_eq!(header_value("é").as_bytes(), "=?UTF-8?B?w6k=?=".as_bytes());
     let long = header_value(&"ä".repeat(60));
     let text = long.to_str().expect("ASCII");
     assert!(text.split(' ').all(|word| word.len() <= 75 && word.ends_with("?=")));
