@@ -92,8 +92,20 @@ impl OpenFiles {
 pub(crate) enum Trouble {
     /// Only when asked not to wait: ask again from a thread that may.
     WouldBlock,
+    /// The segment was removed meanwhile, as nothing in it is live.
+    Gone,
     /// The answer is this error.
     Shard(crate::ShardError),
+}
+
+impl Trouble {
+    /// What to answer about shard `id` after a look that was allowed to wait.
+    pub(crate) fn into_error(self, id: &crate::ShardId) -> crate::ShardError {
+        match self {
+            Self::Shard(error) => error,
+            Self::Gone | Self::WouldBlock => crate::ShardError::NotFound(*id),
+        }
+    }
 }
 
 impl From<crate::ShardError> for Trouble {

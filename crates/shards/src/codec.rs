@@ -14,9 +14,9 @@ pub use footer::{
     encode_page, encode_tables, encode_trailer, filter_add, filter_bytes, filter_may_hold,
 };
 pub use record::{
-    RECORD_HEADER_BYTES, Record, RecordBody, SEGMENT_HEADER_BYTES, SEGMENT_RECORDS_OFFSET,
-    SegmentHeader, decode_record, decode_segment_header, encode_record, encode_segment_header,
-    padded,
+    RECORD_HEADER_BYTES, RECORD_MAGIC, Record, RecordBody, SEGMENT_HEADER_BYTES,
+    SEGMENT_RECORDS_OFFSET, SegmentHeader, decode_record, decode_segment_header, encode_record,
+    encode_segment_header, padded,
 };
 
 use types::{BlobId, CopyId};

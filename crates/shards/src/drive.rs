@@ -153,7 +153,7 @@ impl Drive {
             }
         }
         self.reserved.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Reservation { drive: self.clone(), bytes })
+        Ok(Reservation { drive: self.clone(), bytes: AtomicU64::new(bytes) })
     }
 
     fn is_over(&self, total: u64, available: u64) -> bool {
@@ -222,18 +222,20 @@ fn is_full(error: &io::Error) -> bool {
 /// Room promised to a shard that is being written; given back when dropped.
 pub(crate) struct Reservation {
     drive: Arc<Drive>,
-    bytes: u64,
+    bytes: AtomicU64,
 }
 
 impl Reservation {
-    /// The bytes are on the disk now.
+    /// The bytes are on the disk now: they are promised no more.
     pub(crate) fn spent(&self) {
-        self.drive.written.fetch_add(self.bytes, Ordering::Relaxed);
+        let bytes = self.bytes.swap(0, Ordering::Relaxed);
+        self.drive.written.fetch_add(bytes, Ordering::Relaxed);
+        self.drive.reserved.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.drive.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.drive.reserved.fetch_sub(self.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 }

@@ -20,7 +20,7 @@ use types::{BlobId, SessionId};
 pub(crate) use append::{Appender, Put, Request};
 pub(crate) use recover::recover;
 pub(crate) use scan::split_frames;
-pub(crate) use segment::{Index, Segment, seal_bytes};
+pub(crate) use segment::{Segment, seal_bytes};
 
 use crate::cache::{OpenFile, OpenFiles, ReadFailure, Trouble};
 use crate::codec::{IndexEntry, SessionRange};
@@ -57,6 +57,8 @@ struct State {
     rest: BTreeMap<u64, Arc<Segment>>,
     /// For each writer session the spans of the segments in `rest`.
     spans: HashMap<SessionId, Vec<Span>>,
+    /// Shards whose write failed, which a restart may find all the same.
+    doubtful: HashMap<ShardId, (Arc<Segment>, IndexEntry)>,
 }
 
 struct Span {
@@ -124,11 +126,26 @@ impl Segments {
     /// The live record of `id`, if a segment has one. `wait`: whether to wait for the device.
     pub(crate) fn find(&self, id: &ShardId, wait: bool) -> Result<Option<Found>, Trouble> {
         for segment in self.candidates(id.blob) {
-            if let Some(entry) = segment.find(id, self, wait)? {
-                return Ok(Some(Found { segment, entry }));
+            match segment.find(id, self, wait) {
+                Ok(Some(entry)) => return Ok(Some(Found { segment, entry })),
+                Ok(None) | Err(Trouble::Gone) => {}
+                Err(trouble) => return Err(trouble),
             }
         }
         Ok(None)
+    }
+
+    /// The write of these entries to `segment` failed. They are not there, but their deletes must be recorded.
+    pub(crate) fn doubt(&self, segment: &Arc<Segment>, entries: Vec<IndexEntry>) {
+        let doubtful = entries.into_iter().map(|e| (e.header.id, (segment.clone(), e)));
+        self.state.write().doubtful.extend(doubtful);
+    }
+
+    /// The record of `id`, if its write failed.
+    pub(crate) fn doubtful(&self, id: &ShardId) -> Option<Found> {
+        let state = self.state.read();
+        let (segment, entry) = state.doubtful.get(id)?;
+        Some(Found { segment: segment.clone(), entry: *entry })
     }
 
     /// The segment's file, open for reading.
@@ -141,6 +158,7 @@ impl Segments {
             let path = segment_path(&self.drive.dir, segment.number());
             match self.drive.disk.open(&path, false) {
                 Ok(file) => Ok(OpenFile { file, path, header: None }),
+                Err(_) if segment.live() == 0 => Err(Trouble::Gone),
                 Err(error) => Err(self.drive.read_failed(&path, &error).into()),
             }
         })
@@ -187,11 +205,12 @@ impl Segments {
             if bound.is_some_and(|(bound, _)| first > *bound) {
                 break;
             }
-            let listed = segment.list(after, limit, self).map_err(|trouble| match trouble {
-                Trouble::Shard(error) => error,
+            let listed = match segment.list(after, limit, self) {
+                Ok(listed) => listed,
+                Err(Trouble::Shard(error)) => return Err(error),
                 // It was allowed to wait.
-                Trouble::WouldBlock => self.drive.away(),
-            })?;
+                Err(Trouble::Gone | Trouble::WouldBlock) => continue,
+            };
             found.extend(listed.into_iter().map(|header| (header.id, header)));
             while found.len() > limit {
                 found.pop_last();

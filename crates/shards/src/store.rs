@@ -182,7 +182,7 @@ impl Store {
     ) -> Result<Vec<Frame>, ShardError> {
         let count = u64::from(count).min(READ_FRAMES_MAX);
         let inline = count <= INLINE_FRAMES;
-        self.look(inline, move |core, wait| core.read(&id, first, count, wait)).await
+        self.look(id, inline, move |core, wait| core.read(&id, first, count, wait)).await
     }
 
     /// The header of a shard, verified.
@@ -190,7 +190,7 @@ impl Store {
     /// # Errors
     /// `NotFound`, `Corrupt`, `Io`, `Away` when closed.
     pub async fn header(&self, id: ShardId) -> Result<ShardHeader, ShardError> {
-        self.look(true, move |core, wait| core.place(&id, wait).map(|place| place.header)).await
+        self.look(id, true, move |core, wait| core.place(&id, wait).map(|place| place.header)).await
     }
 
     /// The frames of a shard that do not verify, in order; none when it is whole. Frames behind an early end of
@@ -242,17 +242,18 @@ impl Store {
     /// # Errors
     /// `Io` when nobody can say whether it will still be there after a crash; `Away` when closed.
     pub async fn delete(&self, id: ShardId) -> Result<bool, ShardError> {
-        let in_segment =
-            self.look(true, move |core, wait| Ok(core.segments.find(&id, wait)?.is_some())).await?;
-        if in_segment {
-            let (reply, answer) = oneshot::channel();
-            let sent = self.core.queue.send(Request::Delete { id, reply });
-            return match sent {
-                Ok(()) => answer.await.unwrap_or_else(|_| Err(self.core.drive.away())),
-                Err(_) => Err(self.core.drive.away()),
-            };
+        let find = move |core: &Core, wait| Ok(core.segments.find(&id, wait)?.is_some());
+        if !self.look(id, true, find).await? {
+            let was_there = self.in_pool(&self.core.writes, move |core| core.files.delete(&id));
+            if was_there.await? {
+                return Ok(true);
+            }
         }
-        self.in_pool(&self.core.writes, move |core| core.files.delete(&id)).await
+        // Also when it is nowhere: it may be queued, or a failed write may have left it on the disk.
+        let (reply, answer) = oneshot::channel();
+        let sent = self.core.queue.send(Request::Delete { id, reply });
+        sent.map_err(|_| self.core.drive.away())?;
+        answer.await.unwrap_or_else(|_| Err(self.core.drive.away()))
     }
 
     /// Headers behind `after` in the order of [`ShardId`], at most `limit`, verified. Shards whose header is
@@ -314,24 +315,19 @@ impl Store {
     /// Runs `job` at once if `inline` and it needs no waiting, else in the pool of readers.
     async fn look<T: Send + 'static>(
         &self,
+        id: ShardId,
         inline: bool,
         job: impl Fn(&Core, bool) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, ShardError> {
         self.core.drive.check_open()?;
         if inline {
             match job(&self.core, false) {
-                Ok(value) => return Ok(value),
-                Err(Trouble::Shard(error)) => return Err(error),
                 Err(Trouble::WouldBlock) => {}
+                done => return done.map_err(|trouble| trouble.into_error(&id)),
             }
         }
-        self.in_pool(&self.core.reads, move |core| match job(core, true) {
-            Ok(value) => Ok(value),
-            Err(Trouble::Shard(error)) => Err(error),
-            // It was allowed to wait.
-            Err(Trouble::WouldBlock) => Err(core.drive.away()),
-        })
-        .await
+        let job = move |core: &Core| job(core, true).map_err(|trouble| trouble.into_error(&id));
+        self.in_pool(&self.core.reads, job).await
     }
 
     async fn in_pool<T: Send + 'static>(

@@ -247,12 +247,14 @@ impl Names {
         };
     }
 
-    /// Makes the changes of the names in `dir` durable, and all older changes of the same names.
+    /// Makes the changes of the names in `dir` durable, but for those that an earlier sync has lost.
     fn sync_dir(&mut self, dir: &Path) {
-        let mut kept = Vec::new();
+        let mut kept: Vec<Change> = Vec::new();
         for change in std::mem::take(&mut self.pending) {
             if change.path.parent() == Some(dir) && !change.limbo {
                 Self::apply(&mut self.durable, &change);
+                // Older changes of the name have no say any more.
+                kept.retain(|older| older.path != change.path);
             } else {
                 kept.push(change);
             }
@@ -508,7 +510,8 @@ impl File for SimFile {
 
     fn write_at(&self, buffers: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
         let outcome = self.enter(Call::Write);
-        let data: Vec<u8> = buffers.iter().flat_map(|b| b.iter().copied()).collect();
+        let mut data = Vec::with_capacity(buffers.iter().map(|b| b.len()).sum());
+        buffers.iter().for_each(|buffer| data.extend_from_slice(buffer));
         match outcome {
             Ok(()) => self.put(offset, &data),
             Err(error) => {

@@ -129,6 +129,8 @@ pub struct FooterTables {
     pub ranges: Vec<SessionRange>,
     /// What the delete records here say, in their order.
     pub dead: Vec<DeadRecord>,
+    /// Bit `n % 64` of word `n / 64`: record `n` is a shard that was live when the segment was sealed.
+    pub live: Vec<u64>,
     /// See [`filter_may_hold`].
     pub filter: Vec<u8>,
 }
@@ -146,14 +148,16 @@ pub struct Trailer {
     pub pages_offset: u64,
     /// How many pages.
     pub pages: u32,
-    /// How many shard records.
+    /// How many shards in the pages.
     pub shards: u32,
-    /// Bytes that they take.
+    /// Bytes that their records take.
     pub shard_bytes: u64,
     /// How many entries of [`FooterTables::ranges`].
     pub ranges: u32,
     /// How many entries of [`FooterTables::dead`].
     pub dead: u32,
+    /// How many words of [`FooterTables::live`].
+    pub live_words: u32,
     /// How many bytes of [`FooterTables::filter`].
     pub filter_bytes: u32,
     /// Where the tables begin.
@@ -180,6 +184,9 @@ pub fn encode_tables(tables: &FooterTables) -> Vec<u8> {
         bytes.extend_from_slice(&dead.number.to_le_bytes());
         bytes.extend_from_slice(&dead.bytes.to_le_bytes());
     }
+    for word in &tables.live {
+        bytes.extend_from_slice(&word.to_le_bytes());
+    }
     bytes.extend_from_slice(&tables.filter);
     bytes
 }
@@ -198,9 +205,10 @@ pub fn decode_tables(trailer: &Trailer, bytes: &[u8]) -> Result<FooterTables, Un
         let last = if trailer.pages > 0 { Some(id()?) } else { None };
         let ranges = (0..trailer.ranges).map(|_| range(&mut input)).collect::<Option<Vec<_>>>()?;
         let dead = (0..trailer.dead).map(|_| dead(&mut input)).collect::<Option<Vec<_>>>()?;
+        let live = (0..trailer.live_words).map(|_| input.u64()).collect::<Option<Vec<_>>>()?;
         let filter = input.0.to_vec();
         (fences.is_sorted() && fences.last() <= last.as_ref()).then_some(())?;
-        Some(FooterTables { fences, last, ranges, dead, filter })
+        Some(FooterTables { fences, last, ranges, dead, live, filter })
     };
     fields().ok_or(Undecodable::Damaged)
 }
@@ -219,7 +227,8 @@ impl Trailer {
     fn tables_bytes(&self) -> Option<u64> {
         let ids = u64::from(self.pages) + u64::from(self.pages > 0);
         let fixed = ids * SHARD_ID_BYTES as u64 + u64::from(self.ranges) * 24;
-        Some(fixed + u64::from(self.dead) * 16 + u64::from(self.filter_bytes))
+        let lists = u64::from(self.dead) * 16 + u64::from(self.live_words) * 8;
+        Some(fixed + lists + u64::from(self.filter_bytes))
     }
 
     /// Whether the parts follow each other in a file of `file_len` bytes.
@@ -248,7 +257,7 @@ pub fn encode_trailer(trailer: &Trailer, salt: u64) -> [u8; TRAILER_BYTES] {
         bytes.extend_from_slice(&field.to_le_bytes());
     }
     bytes.extend_from_slice(&trailer.shard_bytes.to_le_bytes());
-    for field in [trailer.ranges, trailer.dead, trailer.filter_bytes, 0] {
+    for field in [trailer.ranges, trailer.dead, trailer.live_words, trailer.filter_bytes] {
         bytes.extend_from_slice(&field.to_le_bytes());
     }
     for field in [trailer.tables_offset, trailer.tables_len, trailer.tables_checksum] {
@@ -290,11 +299,9 @@ fn trailer_fields(body: &[u8]) -> Option<Trailer> {
         shard_bytes: input.u64()?,
         ranges: input.u32()?,
         dead: input.u32()?,
+        live_words: input.u32()?,
         filter_bytes: input.u32()?,
-        tables_offset: {
-            input.zeroes::<4>()?;
-            input.u64()?
-        },
+        tables_offset: input.u64()?,
         tables_len: input.u64()?,
         tables_checksum: input.u64()?,
     };

@@ -18,7 +18,8 @@ pub const SEGMENT_RECORDS_OFFSET: u64 = 2 * COPY_STRIDE as u64;
 
 const COPY_STRIDE: usize = 512;
 
-const RECORD_MAGIC: [u8; 4] = *b"UCsr";
+/// What every record begins with.
+pub const RECORD_MAGIC: [u8; 4] = *b"UCsr";
 const SEGMENT_MAGIC: [u8; 4] = *b"UCsg";
 
 const KIND_SHARD: u8 = 1;

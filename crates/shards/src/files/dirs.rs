@@ -91,10 +91,10 @@ mod tests {
     fn those_who_come_during_a_sync_share_the_next() {
         let syncs = DirSync::default();
         let runs = AtomicU64::new(0);
+        let (started, wait_started) = std::sync::mpsc::channel();
+        let (go, wait_go) = std::sync::mpsc::channel::<()>();
+        let wait_go = Mutex::new(wait_go);
         std::thread::scope(|scope| {
-            let (started, wait_started) = std::sync::mpsc::channel();
-            let (go, wait_go) = std::sync::mpsc::channel::<()>();
-            let wait_go = Mutex::new(wait_go);
             let (syncs, runs, wait_go) = (&syncs, &runs, &wait_go);
             scope.spawn(move || {
                 let first = syncs.sync(KEY, syncs.ticket(KEY), || {

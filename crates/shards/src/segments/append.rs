@@ -10,8 +10,8 @@ use runtime::disk::File;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::segment::{ranges, record_bytes};
-use super::{Found, Index, Segment, Segments, seal_bytes, segment_path, segments_dir};
-use crate::cache::{Key, OpenFiles, Trouble};
+use super::{Found, Segment, Segments, seal_bytes, segment_path, segments_dir};
+use crate::cache::{Key, OpenFiles};
 use crate::codec::{
     self, DeadRecord, IndexEntry, RECORD_HEADER_BYTES, Record, RecordBody, SEGMENT_RECORDS_OFFSET,
     SegmentHeader,
@@ -125,7 +125,10 @@ impl Appender {
                 },
                 Request::Delete { id, reply } => match self.find(&id) {
                     Ok(Some(found)) => kills.push(Kill::of(id, found, reply)),
-                    Ok(None) => absent.push(reply),
+                    Ok(None) => match self.segments.doubtful(&id) {
+                        Some(found) => kills.push(Kill::of(id, found, reply)),
+                        None => absent.push(reply),
+                    },
                     Err(error) => answer(reply, Err(error)),
                 },
                 Request::Close { reply } => last = last.or(Some(Some(reply))),
@@ -156,11 +159,7 @@ impl Appender {
     }
 
     fn find(&self, id: &ShardId) -> Result<Option<Found>, ShardError> {
-        self.segments.find(id, true).map_err(|trouble| match trouble {
-            Trouble::Shard(error) => error,
-            // It was allowed to wait.
-            Trouble::WouldBlock => self.drive.away(),
-        })
+        self.segments.find(id, true).map_err(|trouble| trouble.into_error(id))
     }
 
     /// Makes a group durable and answers it: all of it, or nothing.
@@ -213,6 +212,7 @@ impl Appender {
             // What of the group is in the file, nobody knows; it is not written to again.
             let path = segment_path(&self.drive.dir, open.segment.number());
             self.leave(&open);
+            self.segments.doubt(&open.segment, group.entries);
             return Err(self.drive.write_failed(call, &path, &error));
         }
         open.end += group.len;
@@ -316,7 +316,7 @@ impl Appender {
             let _ = self.drive.disk.remove(&path);
             self.drive.write_failed(call, &path, &error)
         })?;
-        let segment = Arc::new(Segment::new(number, salt, Index::Memory(BTreeMap::new()), 0));
+        let segment = Arc::new(Segment::unsealed(number, salt, BTreeMap::new()));
         self.segments.set_open(segment.clone());
         Ok(Open { segment, file, end: SEGMENT_RECORDS_OFFSET, records: 0, dead: Vec::new() })
     }

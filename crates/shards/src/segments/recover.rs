@@ -10,9 +10,7 @@ use runtime::disk::File;
 
 use super::scan::{self, Scan, Trust};
 use super::segment::{ranges, record_bytes};
-use super::{
-    Appender, Index, Segment, Segments, seal_bytes, segment_number, segment_path, segments_dir,
-};
+use super::{Appender, Segment, Segments, seal_bytes, segment_number, segment_path, segments_dir};
 use crate::cache::OpenFiles;
 use crate::codec::{
     self, DeadRecord, FooterTables, SEGMENT_RECORDS_OFFSET, TRAILER_BYTES, Trailer, Undecodable,
@@ -86,8 +84,7 @@ fn load_one(
             drive.count_many(trailer.shards, trailer.shard_bytes);
             let (ranges, killed) =
                 (std::mem::take(&mut tables.ranges), std::mem::take(&mut tables.dead));
-            let index = Index::of_footer(&trailer, tables);
-            let segment = Arc::new(Segment::new(number, salt, index, trailer.shards));
+            let segment = Arc::new(Segment::sealed(number, salt, &trailer, tables));
             segments.add_closed(segment.clone(), &ranges);
             dead.extend(killed.into_iter().map(|record| (segment.clone(), record)));
         }
@@ -124,7 +121,7 @@ fn add_scanned(
     let entries: BTreeMap<_, _> = scan.entries();
     let (live, spans) = (entries.len() as u32, ranges(entries.keys()));
     drive.count_many(live, entries.values().map(record_bytes).sum());
-    let segment = Arc::new(Segment::new(number, salt, Index::Memory(entries), live));
+    let segment = Arc::new(Segment::unsealed(number, salt, entries));
     segments.add_closed(segment.clone(), &spans);
     segment
 }

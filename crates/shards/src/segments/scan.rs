@@ -63,8 +63,9 @@ pub(crate) fn scan(file: &dyn File, number: u64, salt: u64, trust: Trust) -> io:
                 found.skipped = skipped;
             }
             None => {
-                at += 8;
-                skipped += 8;
+                let next = window.next_magic(at + 8)?;
+                skipped += next - at;
+                at = next;
             }
         }
     }
@@ -149,6 +150,18 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
+    /// The next place from `at` on, in steps of the records' alignment, where a record may begin, or the end of
+    /// what this looked at.
+    fn next_magic(&mut self, at: u64) -> io::Result<u64> {
+        if at.saturating_add(RECORD_HEADER_BYTES as u64) > self.file_len {
+            return Ok(self.file_len);
+        }
+        self.get(at, RECORD_HEADER_BYTES)?;
+        let bytes = self.bytes.get((at - self.start) as usize..).unwrap_or_default();
+        let steps = bytes.chunks_exact(8).position(|chunk| chunk.starts_with(&codec::RECORD_MAGIC));
+        Ok(at + steps.unwrap_or(bytes.len() / 8) as u64 * 8)
+    }
+
     /// `len` bytes at `at`, which are inside the file.
     fn get(&mut self, at: u64, len: usize) -> io::Result<Bytes> {
         let inside = at >= self.start

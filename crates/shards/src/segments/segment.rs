@@ -39,17 +39,29 @@ pub(crate) struct Segment {
 
 #[derive(Default)]
 struct Liveness {
-    /// One bit for each record number that is dead.
-    dead: Vec<u64>,
+    /// One bit for each record number: a live shard.
+    bits: Vec<u64>,
+    /// How many bits are set.
     live: u32,
     /// Segments that have records which delete records in here killed.
     victims: BTreeSet<u64>,
 }
 
 impl Segment {
-    pub(crate) fn new(number: u64, salt: u64, index: Index, live: u32) -> Self {
-        let state = Liveness { live, ..Liveness::default() };
-        Self { number, salt, index: RwLock::new(index), state: Mutex::new(state) }
+    /// The segment of a footer with these tables.
+    pub(crate) fn sealed(number: u64, salt: u64, trailer: &Trailer, tables: FooterTables) -> Self {
+        let live = tables.live.iter().map(|word| word.count_ones()).sum();
+        let state = Liveness { bits: tables.live.clone(), live, victims: BTreeSet::new() };
+        let index = RwLock::new(Index::of_footer(trailer, tables));
+        Self { number, salt, index, state: Mutex::new(state) }
+    }
+
+    /// A segment with its index in memory.
+    pub(crate) fn unsealed(number: u64, salt: u64, entries: BTreeMap<ShardId, IndexEntry>) -> Self {
+        let mut state = Liveness::default();
+        entries.values().for_each(|entry| state.set(entry.number));
+        let index = RwLock::new(Index::Memory(entries));
+        Self { number, salt, index, state: Mutex::new(state) }
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -64,14 +76,17 @@ impl Segment {
     pub(crate) fn insert(&self, entry: IndexEntry) {
         if let Index::Memory(entries) = &mut *self.index.write() {
             entries.insert(entry.header.id, entry);
-            self.state.lock().live += 1;
+            self.state.lock().set(entry.number);
         }
     }
 
-    /// The entries, if they are all in memory.
+    /// The live entries, sorted by id, if they are all in memory.
     pub(crate) fn entries(&self) -> Vec<IndexEntry> {
         match &*self.index.read() {
-            Index::Memory(entries) => entries.values().copied().collect(),
+            Index::Memory(entries) => {
+                let state = self.state.lock();
+                entries.values().filter(|entry| state.get(entry.number)).copied().collect()
+            }
             Index::Footer { .. } => Vec::new(),
         }
     }
@@ -81,20 +96,9 @@ impl Segment {
         *self.index.write() = index;
     }
 
-    /// Marks a record dead; whether it was live.
+    /// Marks a record dead; whether it was a live shard.
     pub(crate) fn kill(&self, number: u32) -> bool {
-        let mut state = self.state.lock();
-        let (word, bit) = (number as usize / 64, 1u64 << (number % 64));
-        if state.dead.len() <= word {
-            state.dead.resize(word + 1, 0);
-        }
-        let was_live = state.dead.get_mut(word).is_some_and(|bits| {
-            let was_live = *bits & bit == 0;
-            *bits |= bit;
-            was_live
-        });
-        state.live = state.live.saturating_sub(u32::from(was_live));
-        was_live
+        self.state.lock().clear(number)
     }
 
     /// Live records.
@@ -102,9 +106,8 @@ impl Segment {
         self.state.lock().live
     }
 
-    fn is_dead(&self, number: u32) -> bool {
-        let state = self.state.lock();
-        state.dead.get(number as usize / 64).is_some_and(|bits| bits & (1 << (number % 64)) != 0)
+    fn is_live(&self, number: u32) -> bool {
+        self.state.lock().get(number)
     }
 
     /// A delete record in this segment killed a record of segment `number`.
@@ -121,7 +124,7 @@ impl Segment {
             && state.victims.iter().all(|&n| n == self.number || !exists(n))
     }
 
-    /// Its lowest and highest id; `None` when it has none. Dead ones count.
+    /// Its lowest and highest id; `None` when it has none. Some of the dead count.
     pub(crate) fn bounds(&self) -> Option<(ShardId, ShardId)> {
         match &*self.index.read() {
             Index::Footer { fences, last, .. } => Some((*fences.first()?, (*last)?)),
@@ -138,9 +141,12 @@ impl Segment {
         all: &Segments,
         wait: bool,
     ) -> Result<Option<IndexEntry>, Trouble> {
+        if self.live() == 0 {
+            return Ok(None);
+        }
         let page = match &*self.index.read() {
             Index::Memory(entries) => {
-                return Ok(entries.get(id).filter(|e| !self.is_dead(e.number)).copied());
+                return Ok(entries.get(id).filter(|e| self.is_live(e.number)).copied());
             }
             Index::Footer { filter, fences, last, .. } => {
                 if !codec::filter_may_hold(filter, id) || Some(*id) > *last {
@@ -155,7 +161,7 @@ impl Segment {
         let entries = self.page(page, all, wait)?.entries;
         let at = entries.binary_search_by_key(id, |entry| entry.header.id);
         let entry = at.ok().and_then(|at| entries.get(at));
-        Ok(entry.filter(|entry| !self.is_dead(entry.number)).copied())
+        Ok(entry.filter(|entry| self.is_live(entry.number)).copied())
     }
 
     /// Live headers behind `after` in order, at most `limit`. May wait.
@@ -165,6 +171,9 @@ impl Segment {
         limit: usize,
         all: &Segments,
     ) -> Result<Vec<ShardHeader>, Trouble> {
+        if self.live() == 0 {
+            return Ok(Vec::new());
+        }
         let mut found: Vec<ShardHeader> = Vec::new();
         let mut at = match &*self.index.read() {
             Index::Memory(_) => 0,
@@ -177,7 +186,7 @@ impl Segment {
             for entry in &page.entries {
                 let floor = found.last().map(|header| &header.id).or(after);
                 let behind = floor.is_none_or(|floor| entry.header.id > *floor);
-                if behind && found.len() < limit && !self.is_dead(entry.number) {
+                if behind && found.len() < limit && self.is_live(entry.number) {
                     found.push(entry.header);
                 }
             }
@@ -236,8 +245,35 @@ impl Page {
     }
 }
 
-/// The bytes that seal a segment whose records end at `end`: padding, pages, tables and trailer. Also the
-/// index to use from then on, and what blobs it holds.
+impl Liveness {
+    fn get(&self, number: u32) -> bool {
+        self.bits.get(number as usize / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
+    }
+
+    fn set(&mut self, number: u32) {
+        let at = number as usize / 64;
+        if self.bits.len() <= at {
+            self.bits.resize(at + 1, 0);
+        }
+        if let Some(word) = self.bits.get_mut(at) {
+            self.live += u32::from(*word & (1 << (number % 64)) == 0);
+            *word |= 1 << (number % 64);
+        }
+    }
+
+    /// Whether it was set.
+    fn clear(&mut self, number: u32) -> bool {
+        let was_set = self.get(number);
+        if let Some(word) = self.bits.get_mut(number as usize / 64) {
+            *word &= !(1 << (number % 64));
+        }
+        self.live -= u32::from(was_set);
+        was_set
+    }
+}
+
+/// The bytes that seal a segment whose records end at `end`: padding, pages of what is live, tables and trailer.
+/// Also the index to use from then on, and what blobs it holds.
 pub(crate) fn seal_bytes(
     drive: DriveId,
     segment: &Segment,
@@ -252,6 +288,7 @@ pub(crate) fn seal_bytes(
         last: entries.last().map(|entry| entry.header.id),
         ranges: ranges(entries.iter().map(|entry| &entry.header.id)),
         dead: dead.to_vec(),
+        live: segment.state.lock().bits.clone(),
         filter: vec![0; codec::filter_bytes(entries.len())],
     };
     for (page, chunk) in entries.chunks(PAGE_ENTRIES).enumerate() {
@@ -272,6 +309,7 @@ pub(crate) fn seal_bytes(
         shard_bytes: entries.iter().map(record_bytes).sum(),
         ranges: tables.ranges.len() as u32,
         dead: tables.dead.len() as u32,
+        live_words: tables.live.len() as u32,
         filter_bytes: tables.filter.len() as u32,
         tables_offset: pages_offset + (tables.fences.len() * PAGE_BYTES) as u64,
         tables_len: encoded.len() as u64,
