@@ -163,10 +163,9 @@ impl Call {
         while let Some(piece) = body.next().await {
             bytes.extend_from_slice(&piece.map_err(mapping::body)?);
         }
-        if let Some(expected) = content_md5(&self.headers)? {
-            if s3s::crypto::Md5::checksum(&bytes) != expected {
-                return Err(Code::BadDigest.into());
-            }
+        let md5 = content_md5(&self.headers)?;
+        if md5.is_some_and(|expected| s3s::crypto::Md5::checksum(&bytes) != expected) {
+            return Err(Code::BadDigest.into());
         }
         check(&self.headers, &bytes)?;
         if let Some((_, slot)) = body.trailer() {

@@ -52,7 +52,7 @@ pub struct S3Limits {
 impl Default for S3Limits {
     fn default() -> Self {
         Self {
-            max_connections: 4096,
+            max_connections: 2048,
             max_in_flight: 512,
             admission_wait: Duration::from_secs(5),
             header_timeout: Duration::from_secs(60),

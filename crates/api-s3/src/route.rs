@@ -170,6 +170,12 @@ mod tests {
     use super::*;
     use crate::address::Domains;
 
+    /// Method, path and query, headers, and the operation or code that must come of them.
+    type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static str);
+
+    const COPY: &[(&str, &str)] = &[("x-amz-copy-source", "abc/k")];
+    const IF_MATCH: &[(&str, &str)] = &[("if-match", "*")];
+
     fn ask(method: &str, path_and_query: &str, headers: &[(&'static str, &'static str)]) -> String {
         let (path, query) = match path_and_query.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -190,8 +196,7 @@ mod tests {
 
     #[test]
     fn every_operation_has_its_route() {
-        let copy: &[_] = &[("x-amz-copy-source", "abc/k")];
-        let routes: &[(&str, &str, &[(&str, &str)], &str)] = &[
+        let routes: &[Case] = &[
             ("GET", "/", &[], "ListBuckets"),
             ("PUT", "/abc", &[], "CreateBucket"),
             ("HEAD", "/abc", &[], "HeadBucket"),
@@ -202,14 +207,14 @@ mod tests {
             ("POST", "/abc?delete", &[], "DeleteObjects"),
             ("GET", "/abc?uploads", &[], "ListMultipartUploads"),
             ("PUT", "/abc/k", &[], "PutObject"),
-            ("PUT", "/abc/k", copy, "CopyObject"),
+            ("PUT", "/abc/k", COPY, "CopyObject"),
             ("GET", "/abc/k?versionId=null", &[], "GetObject"),
             ("GET", "/abc/k?partNumber=1", &[], "GetObject"),
             ("HEAD", "/abc/k", &[], "HeadObject"),
             ("DELETE", "/abc/k", &[], "DeleteObject"),
             ("POST", "/abc/k?uploads", &[], "CreateMultipartUpload"),
             ("PUT", "/abc/k?uploadId=u&partNumber=1", &[], "UploadPart"),
-            ("PUT", "/abc/k?uploadId=u&partNumber=1", copy, "UploadPartCopy"),
+            ("PUT", "/abc/k?uploadId=u&partNumber=1", COPY, "UploadPartCopy"),
             ("POST", "/abc/k?uploadId=u", &[], "CompleteMultipartUpload"),
             ("DELETE", "/abc/k?uploadId=u", &[], "AbortMultipartUpload"),
             ("GET", "/abc/k?uploadId=u", &[], "ListParts"),
@@ -226,16 +231,14 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_for_something_else() {
-        let copy: &[_] = &[("x-amz-copy-source", "abc/k")];
-        let if_match: &[_] = &[("if-match", "*")];
-        let routes: &[(&str, &str, &[(&str, &str)], &str)] = &[
+        let routes: &[Case] = &[
             ("PUT", "/abc?acl", &[], "NotImplemented"),
             ("GET", "/abc?versioning", &[], "NotImplemented"),
             ("PUT", "/abc/k?tagging", &[], "NotImplemented"),
             ("GET", "/abc/k?attributes", &[], "NotImplemented"),
             ("POST", "/abc/k?select&select-type=2", &[], "NotImplemented"),
             ("POST", "/abc", &[], "NotImplemented"),
-            ("DELETE", "/abc/k", if_match, "NotImplemented"),
+            ("DELETE", "/abc/k", IF_MATCH, "NotImplemented"),
             ("PUT", "/abc?uploads", &[], "MethodNotAllowed"),
             ("PUT", "/abc?delete", &[], "MethodNotAllowed"),
             ("DELETE", "/abc?location", &[], "MethodNotAllowed"),
@@ -250,7 +253,7 @@ mod tests {
             ("PUT", "/abc/k?uploadId=1", &[], "InvalidArgument"),
             ("PUT", "/abc/k?versionId=null", &[], "InvalidArgument"),
             ("GET", "/abc?list-type=3", &[], "InvalidArgument"),
-            ("GET", "/abc/k", copy, "InvalidArgument"),
+            ("GET", "/abc/k", COPY, "InvalidArgument"),
             ("GET", "/abc/k?versionId=", &[], "InvalidArgument"),
             ("GET", "/abc/k?versionId=x", &[], "NoSuchVersion"),
             ("DELETE", "/abc/k?versionId=x", &[], "NoSuchVersion"),

@@ -48,7 +48,7 @@ pub async fn serve(
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_header_size(limits.max_head_bytes)
-        .max_buf_size(limits.max_head_bytes.max(128 * 1024))
+        .max_buf_size(limits.max_head_bytes.max(64 * 1024))
         .pipeline_flush(true);
     tracing::info!(%address, "serving S3");
     tokio::pin!(shutdown);

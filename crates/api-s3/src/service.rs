@@ -29,6 +29,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
+/// Less could not hold the longest document that an operation takes, which would then wait for ever.
+const XML_MEMORY_MIN_BYTES: usize = 16 << 20;
+
 /// Answers requests.
 pub(crate) struct Service {
     shared: Arc<Shared>,
@@ -56,7 +59,8 @@ impl Service {
             Policy { region: config.region.clone(), domains: Domains::new(&config.domains) };
         let verifier = Verifier::new(config.credentials.clone());
         let places = Arc::new(Semaphore::new(config.limits.max_in_flight));
-        let xml_memory = Arc::new(Semaphore::new(config.limits.xml_memory_bytes / 1024));
+        let xml_memory = config.limits.xml_memory_bytes.max(XML_MEMORY_MIN_BYTES) / 1024;
+        let xml_memory = Arc::new(Semaphore::new(xml_memory));
         Self {
             shared: Arc::new(Shared { config, xml_memory }),
             policy,
