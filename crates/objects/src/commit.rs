@@ -66,11 +66,6 @@ impl<'a> Attempts<'a> {
         Self { engine, key, made: 0, gate: None }
     }
 
-    /// How many conflicts there were.
-    pub(crate) fn made(&self) -> u32 {
-        self.made
-    }
-
     /// Commits `batch`, which names no blob that is pending.
     ///
     /// # Errors

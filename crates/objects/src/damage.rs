@@ -71,7 +71,7 @@ impl DamageQueue {
                 state.filed.clear();
             }
         }
-        ids.iter().for_each(|&id| drop(state.filed.insert(id, now)));
+        state.filed.extend(ids.iter().map(|&id| (id, now)));
         ids.into_iter().filter_map(|id| Some((id, state.waiting.remove(&id)?))).collect()
     }
 

@@ -78,7 +78,7 @@ mod tests {
             owner: AccountId::new(42).expect("an account"),
             created_at: UnixMillis(1_700_000_000_123),
         };
-        golden(&record, "010a0670686f746f73102a18fbe882b6bc31");
+        golden(&record, "010a0670686f746f73102a18fbd095ffbc31");
         let home = Home::of(BucketId::new(7));
         assert_eq!(parse_key(key(home).as_bytes()), Some(home.bucket()));
         assert_eq!(key(home).as_bytes()[5..], [1, 0, 0, 0, 0, 0, 0, 0, 7]);

@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let record = Garbage { home: BucketId::new(7), filed_at: UnixMillis(1_700_000_000_123) };
-        golden(&record, "0109070000000000000010fbe882b6bc31");
+        golden(&record, "0109070000000000000010fbd095ffbc31");
     }
 
     proptest! {

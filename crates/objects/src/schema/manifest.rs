@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(record.runs, [(1, 2), (4, 4)]);
         golden(
             &record,
-            "0108fbe882b6bc3110c002180322040102010 12a020100".replace(' ', "").as_str(),
+            "0108fbd095ffbc3110c002180322040102010 12a020100".replace(' ', "").as_str(),
         );
         let key = key(Home::of(BucketId::new(7)), UploadId::new(9));
         assert_eq!(parse_key(key.as_bytes()), Some(UploadId::new(9)));

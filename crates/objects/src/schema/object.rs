@@ -316,8 +316,8 @@ mod tests {
         prop_oneof![Just(Body::Inline), blob, set]
     }
 
-    const FRONT: &str = "0108a08d0611abababababababab19abababababababab200328fbe882b6bc3130113a04010203044003\
-                         490000000000000000519900000000000000";
+    const FRONT: &str = "0108a08d0611abababababababab19abababababababab200328fbd095ffbc3130113a04010203044003\
+                         519900000000000000";
     const HEADERS: &str = "5a140a0a746578742f706c61696e42060a0161120162";
 
     #[test]
@@ -328,7 +328,7 @@ mod tests {
         golden(
             &blob,
             &format!(
-                "{FRONT}{HEADERS}6a54090700000000000000124909221100000000000010071802200128\
+                "{FRONT}{HEADERS}6a55090700000000000000124a09221100000000000010071802200128\
                  0130a08d063a3300 00000000000000d000000000000000c00100000000000000d100000000000000c1\
                  0200000000000000d200000000000000c2"
             )
@@ -339,7 +339,7 @@ mod tests {
         golden(
             &sample(Body::Parts(set)),
             &format!(
-                "{FRONT}{HEADERS}7222090700000000000000110000000000000000190500000000000000200328808 0c002"
+                "{FRONT}{HEADERS}7219090700000000000000190500000000000000200328 8080c002"
             )
             .replace(' ', ""),
         );

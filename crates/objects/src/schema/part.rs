@@ -126,7 +126,7 @@ mod tests {
         };
         golden(
             &record,
-            "0108a08d0611abababababababab19abababababababab20fbe882b6bc312802320401020304",
+            "0108a08d0611abababababababab19abababababababab20fbd095ffbc312802320401020304",
         );
         let home = Home::of(BucketId::new(7));
         let key = key(home, UploadId::new(9), 10_000);

@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        golden(&Pulse { at: UnixMillis(1_700_000_000_123) }, "0108fbe882b6bc31");
+        golden(&Pulse { at: UnixMillis(1_700_000_000_123) }, "0108fbd095ffbc31");
         let key = key(Home::of(BucketId::new(7)), UploadId::new(9));
         assert_eq!(parse_key(key.as_bytes()), Some(UploadId::new(9)));
     }

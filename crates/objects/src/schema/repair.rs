@@ -116,7 +116,7 @@ mod tests {
             missed: vec![1, 4],
             filed_at: UnixMillis(1_700_000_000_123),
         };
-        golden(&record, "0109070000000000000010031a02010420fbe882b6bc31");
+        golden(&record, "0109070000000000000010031a02010420fbd095ffbc31");
         let (home, id) =
             (Home::of(record.home), BlobId { session: SessionId::new(1), sequence: 2 });
         let key = key(home, 3, id);

@@ -130,7 +130,7 @@ mod tests {
             headers: ObjectHeaders { cache_control: Some("no".to_owned()), ..Default::default() },
             checksum: Some((ChecksumAlgorithm::Crc64Nvme, ChecksumKind::FullObject)),
         };
-        golden(&record, "0108fbe882b6bc31102a180322042a026e6f");
+        golden(&record, "0108fbd095ffbc31102a180322042a026e6f");
     }
 
     #[test]

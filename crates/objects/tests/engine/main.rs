@@ -1,0 +1,15 @@
+//! The engine over the embedded key-value store and real drives in temporary directories.
+#![allow(clippy::disallowed_methods, missing_docs, reason = "tests")]
+
+mod buckets;
+mod conditions;
+mod copies;
+mod deletes;
+mod faults;
+mod fsck;
+mod listing;
+mod multipart;
+mod objects;
+mod races;
+mod support;
+mod uploads;
