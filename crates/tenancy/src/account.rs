@@ -22,7 +22,8 @@ pub async fn ensure(
     id: AccountId,
     now: UnixMillis,
 ) -> Result<bool, KvError> {
-    let key = Key::control(&format!("/tenants/{id}")).map_err(|e| KvError::Corrupt(e.to_string()))?;
+    let key =
+        Key::control(&format!("/tenants/{id}")).map_err(|e| KvError::Corrupt(e.to_string()))?;
     if kv.get(&key).await?.is_some() {
         return Ok(false);
     }

@@ -68,7 +68,8 @@ impl Credentials {
 
     /// The accounts that have a key.
     pub fn accounts(&self) -> impl Iterator<Item = AccountId> + '_ {
-        let accounts: std::collections::BTreeSet<_> = self.keys.values().map(|k| k.account).collect();
+        let accounts: std::collections::BTreeSet<_> =
+            self.keys.values().map(|k| k.account).collect();
         accounts.into_iter()
     }
 }

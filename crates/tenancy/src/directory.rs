@@ -8,7 +8,7 @@
 
 use kv::{Batch, Direction, Guard, InvalidKey, Key, KeyRange, Kv, KvError, Write};
 use serde::{Deserialize, Serialize};
-use types::{AccountId, BucketId, BucketName, Revision, UnixMillis};
+use types::{AccountId, BucketId, BucketName, Revision, UnixMillis, limits};
 
 /// What the directory says of one bucket. JSON, with a format version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +23,7 @@ pub struct BucketEntry {
     pub created_at_ms: UnixMillis,
 }
 
-/// Adds to `batch` what claims `name`: it must be free (guard number: the one added here is the first of
-/// this call), and is the entry's afterwards.
+/// Adds to `batch` what claims `name`: it must be free, and is the entry's afterwards.
 pub fn claim(batch: &mut Batch, name: &BucketName, entry: &BucketEntry) -> Result<(), KvError> {
     let value = encode(entry)?;
     batch.guard(Guard::Absent(name_key(name)?));
@@ -55,7 +54,8 @@ pub async fn find(
     found.map(|v| Ok((decode(&v.value)?, v.revision))).transpose()
 }
 
-/// The buckets of `owner` behind `after` in order of name, at most `limit`, and whether there are more.
+/// The buckets of `owner` that begin with `prefix` and lie behind `after`, in order of name, at most `limit`, and
+/// whether there are more. Both texts may be anything that a client sends.
 pub async fn list(
     kv: &dyn Kv,
     owner: AccountId,
@@ -63,14 +63,39 @@ pub async fn list(
     after: Option<&str>,
     limit: usize,
 ) -> Result<(Vec<(BucketName, BucketEntry)>, bool), KvError> {
-    let base = format!("/tenants/{owner}/buckets/");
+    if prefix.len() > limits::BUCKET_NAME_MAX_BYTES {
+        return Ok((Vec::new(), false));
+    }
+    page(kv, &format!("/tenants/{owner}/buckets/"), prefix, after, limit).await
+}
+
+/// All buckets of all accounts behind `after`, as [`list`].
+pub async fn list_all(
+    kv: &dyn Kv,
+    after: Option<&BucketName>,
+    limit: usize,
+) -> Result<(Vec<(BucketName, BucketEntry)>, bool), KvError> {
+    page(kv, "/buckets/", "", after.map(BucketName::as_str), limit).await
+}
+
+/// A page of the entries under `base`.
+async fn page(
+    kv: &dyn Kv,
+    base: &str,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<(BucketName, BucketEntry)>, bool), KvError> {
+    if limit == 0 {
+        return Ok((Vec::new(), false));
+    }
     let all = KeyRange::prefix(&control(&format!("{base}{prefix}"))?);
     let range = match after {
-        Some(after) => all.starting_at(control(&format!("{base}{after}"))?.successor()),
+        Some(after) => all.starting_at(behind(base, after)?),
         None => Some(all),
     };
     let Some(range) = range else { return Ok((Vec::new(), false)) };
-    let page = kv.scan(&range, limit, Direction::Forward).await?;
+    let page = kv.scan(&range, limit.min(limits::KV_SCAN_MAX_ENTRIES), Direction::Forward).await?;
     let mut buckets = Vec::with_capacity(page.entries.len());
     for entry in &page.entries {
         let name = entry.key.as_bytes().get(base.len()..).unwrap_or_default();
@@ -81,27 +106,12 @@ pub async fn list(
     Ok((buckets, page.more))
 }
 
-/// All buckets of all accounts behind `after`, as [`list`].
-pub async fn list_all(
-    kv: &dyn Kv,
-    after: Option<&BucketName>,
-    limit: usize,
-) -> Result<(Vec<(BucketName, BucketEntry)>, bool), KvError> {
-    let all = KeyRange::prefix(&control("/buckets/")?);
-    let range = match after {
-        Some(after) => all.starting_at(name_key(after)?.successor()),
-        None => Some(all),
-    };
-    let Some(range) = range else { return Ok((Vec::new(), false)) };
-    let page = kv.scan(&range, limit, Direction::Forward).await?;
-    let mut buckets = Vec::with_capacity(page.entries.len());
-    for entry in &page.entries {
-        let name = entry.key.as_bytes().get("/buckets/".len()..).unwrap_or_default();
-        let name = std::str::from_utf8(name).ok().and_then(|n| BucketName::new(n).ok());
-        let name = name.ok_or_else(|| damaged("a bucket's name"))?;
-        buckets.push((name, decode(&entry.value)?));
-    }
-    Ok((buckets, page.more))
+/// The first key that may be of a name behind `text`. A text longer than any name compares with every name as
+/// its front does.
+fn behind(base: &str, text: &str) -> Result<Key, KvError> {
+    let front = text.as_bytes().get(..limits::BUCKET_NAME_MAX_BYTES).unwrap_or(text.as_bytes());
+    let key = Key::new([base.as_bytes(), front].concat());
+    key.map(|key| key.successor()).map_err(|e: InvalidKey| KvError::Corrupt(e.to_string()))
 }
 
 fn name_key(name: &BucketName) -> Result<Key, KvError> {

@@ -6,7 +6,7 @@ use kv::{Kv, KvError};
 use types::{AccountId, BucketName, ErrorKind, ObjectKey};
 
 use crate::action::{Action, CreateBucket};
-use crate::{directory, Authorized, BucketRef, NewBucket, ObjectRef, Principal};
+use crate::{Authorized, BucketRef, NewBucket, ObjectRef, Principal, directory};
 
 /// Why the gate said no.
 #[derive(Debug, thiserror::Error)]

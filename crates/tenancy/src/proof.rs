@@ -2,8 +2,8 @@
 
 use types::{AccountId, BucketId, BucketName, ObjectKey, Revision, Token};
 
-use crate::action::Action;
 use crate::Principal;
+use crate::action::Action;
 
 /// That a principal may do `A` to exactly this resource. Made only by [`crate::Gate`]; neither `Clone` nor
 /// constructible elsewhere. It covers one request and is not kept.
