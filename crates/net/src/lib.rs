@@ -4,6 +4,7 @@
 //! never a drive's store; what they need of its vocabulary is re-exported here.
 
 mod carrier;
+pub mod conformance;
 mod local;
 
 pub use carrier::{Carrier, ShardWriter};

@@ -5,6 +5,7 @@
 //! `sync_dir` of its directory, and after a failed `sync` nothing is known of any byte written since the
 //! last good one.
 
+pub mod conformance;
 mod real;
 mod sim;
 

@@ -139,3 +139,29 @@ async fn a_read_that_fails_is_an_error_of_the_drive_and_passes() {
         assert_eq!(store.status().state, DriveState::Up);
     }
 }
+
+/// A delete fails in its sync and the process dies. The next one finds the delete record, in the page cache
+/// only, and says that the shard is gone: then it has to be, also when the power fails.
+#[tokio::test]
+async fn a_delete_that_a_restart_believes_is_durable() {
+    for seed in 0..40 {
+        let disk = sim_drive(64 << 20, seed);
+        let header = shard(1, 1, 9000);
+        let store = open(&disk, 1).expect("opened");
+        put(&store, &header).await.expect("committed");
+        store.close().await;
+        drop(store);
+        let store = open(&disk, 2).expect("opened");
+        put(&store, &shard(1, 2, 9000)).await.expect("committed");
+        fail(&disk, Call::Sync, io::ErrorKind::Other);
+        assert!(store.delete(header.id).await.is_err());
+        drop(store);
+        let store = open(&disk, 3).expect("opened");
+        assert_eq!(store.delete(header.id).await, Ok(false));
+        drop(store);
+        disk.crash(seed);
+        let store = open(&disk, 4).expect("opened");
+        assert_eq!(store.header(header.id).await, Err(ShardError::NotFound(header.id)));
+        assert_whole(&store, &shard(1, 2, 9000)).await;
+    }
+}

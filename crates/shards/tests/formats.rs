@@ -102,3 +102,46 @@ fn the_drawing_of_a_record_is_right() {
     let sum = twox_hash::XxHash3_64::oneshot(&SHARD_HEADER[..80]);
     assert_eq!(SHARD_HEADER[80..], sum.to_le_bytes());
 }
+
+#[test]
+fn the_drawing_of_a_segment_is_right() {
+    let u32_at = |bytes: &[u8], at: usize| {
+        u32::from_le_bytes(*bytes[at..].first_chunk().expect("four bytes"))
+    };
+    let u64_at = |bytes: &[u8], at: usize| {
+        u64::from_le_bytes(*bytes[at..].first_chunk().expect("eight bytes"))
+    };
+    assert_eq!(SEGMENT[..8], *b"UCsg\x01\0\0\0");
+    assert_eq!(SEGMENT[..512], SEGMENT[512..1024]);
+    assert_eq!(SEGMENT[8..16], identity().drive.to_bytes());
+    assert_eq!((u64_at(SEGMENT, 16), SEGMENT[24..32] == [0; 8]), (1, false));
+    assert_eq!(SEGMENT[1024..1030], *b"UCsr\x01\x01");
+
+    let trailer = &SEGMENT[SEGMENT.len() - 128..];
+    assert_eq!(trailer[..8], *b"UCsf\x01\0\0\0");
+    assert_eq!(trailer[8..16], identity().drive.to_bytes());
+    assert_eq!(u64_at(trailer, 16), 1, "the segment");
+    // Headers, checksums and padding of 100, 300, 0 and 77 bytes, and a delete.
+    let records_end = 1024 + 5 * 88 + (100 + 8 + 4) + (300 + 8 + 4) + (77 + 8 + 3);
+    assert_eq!(u64_at(trailer, 24), records_end);
+    assert_eq!((u64_at(trailer, 32), u32_at(trailer, 40)), (4096, 1), "one page");
+    assert_eq!(SEGMENT[records_end as usize..4096], vec![0; 4096 - records_end as usize]);
+    assert_eq!(u32_at(trailer, 44), 3, "live shards");
+    assert_eq!(u64_at(trailer, 48), 3 * 88 + 112 + 312);
+    assert_eq!((u32_at(trailer, 56), u32_at(trailer, 60)), (2, 1), "sessions and deletes");
+    assert_eq!((u32_at(trailer, 64), u32_at(trailer, 68)), (1, 4), "bitmap and filter");
+    let tables_len = 2 * 25 + 2 * 24 + 16 + 8 + 4;
+    assert_eq!((u64_at(trailer, 72), u64_at(trailer, 80)), (8192, tables_len));
+    assert_eq!(8192 + tables_len as usize + 128, SEGMENT.len());
+
+    let page = &SEGMENT[4096..8192];
+    assert_eq!(page[..16], *b"UCsp\x03\0\0\0\0\0\0\0\0\0\0\0");
+    let entry = &page[16 + 56..];
+    let second = small()[2];
+    assert_eq!(entry[..25], codec::encode_shard_id(&second.id));
+    assert_eq!((entry[25], entry[26], u32_at(entry, 28)), (3, 2, 2));
+    assert_eq!(u64_at(entry, 32), 1024 + 2 * 88 + 112 + 312);
+    assert_eq!((u64_at(entry, 40), u64_at(entry, 48)), (second.blob_len, second.payload_len));
+    let live = &SEGMENT[8192 + 50 + 48 + 16..];
+    assert_eq!(u64_at(live, 0), 0b0111, "the fourth record is a dead shard, the fifth a delete");
+}

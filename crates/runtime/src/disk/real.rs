@@ -254,6 +254,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn it_conforms() {
+        let dir = tempfile::tempdir().expect("a directory");
+        crate::disk::conformance::run(&RealDisk, dir.path());
+    }
+
+    #[test]
     fn the_rest_of_a_short_write_begins_where_it_stopped() {
         let (a, b, c) = ([1u8, 2, 3], [4u8, 5], [6u8]);
         let buffers = [io::IoSlice::new(&a), io::IoSlice::new(&b), io::IoSlice::new(&c)];

@@ -153,7 +153,7 @@ fn record_fields(body: &[u8]) -> Option<Record> {
                 ShardHeader { id, data_shards, parity_shards, blob_len: a, payload_len: b };
             (header.is_sound() && c == 0).then_some(RecordBody::Shard(header))?
         }
-        KIND_DELETE => {
+        KIND_DELETE if data_shards == 0 && parity_shards == 0 => {
             RecordBody::Delete { id, segment: a, number: u32::try_from(b).ok()?, bytes: c }
         }
         _ => return None,

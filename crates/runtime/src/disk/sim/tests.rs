@@ -13,6 +13,11 @@ fn contents(disk: &SimDisk, path: &Path) -> Option<Vec<u8>> {
 }
 
 #[test]
+fn it_conforms() {
+    crate::disk::conformance::run(&SimDisk::new(ROOM, 1), Path::new("/"));
+}
+
+#[test]
 fn synced_bytes_under_a_synced_name_survive_every_crash() {
     for seed in 0..200 {
         let disk = SimDisk::new(ROOM, seed);
