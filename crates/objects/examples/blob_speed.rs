@@ -124,7 +124,9 @@ fn open(dir: &Path, geometry: erasure::Geometry) -> (BlobStore, Arc<LocalCarrier
 
 async fn write(store: BlobStore, len: usize, md5: bool) -> StoredBlob {
     let task = tokio::spawn(async move {
-        let piece = Bytes::from((0..128u32 << 10).map(|i| (i * i >> 7) as u8).collect::<Vec<_>>());
+        let piece = Bytes::from(
+            (0..128u32 << 10).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect::<Vec<_>>(),
+        );
         let pieces = (0..len / piece.len()).map(move |_| Ok(piece.clone()));
         let mut body: model::BodyStream = Box::pin(futures::stream::iter(pieces));
         let mut hasher = Hasher::new(md5, None);
@@ -144,25 +146,28 @@ async fn drain(store: BlobStore, blob: StoredBlob) -> usize {
 /// Wall and CPU time of this process since its start.
 struct Meter {
     wall: Instant,
-    ticks: u64,
+    cpu: [f64; 2],
 }
 
 impl Meter {
     fn start() -> Self {
-        Self { wall: Instant::now(), ticks: ticks() }
+        Self { wall: Instant::now(), cpu: cpu_seconds() }
     }
 
     fn report(&self, what: &str, bytes: usize) {
         let (seconds, gib) = (self.wall.elapsed().as_secs_f64(), bytes as f64 / f64::from(1 << 30));
-        let cpu = (ticks() - self.ticks) as f64 / 100.0;
+        let [user, system] = cpu_seconds();
+        let (user, system) = ((user - self.cpu[0]) / gib, (system - self.cpu[1]) / gib);
         let rate = bytes as f64 / 1e6 / seconds;
-        println!("{what:24} {rate:8.0} MB/s {:6.2} CPU-s/GiB", cpu / gib);
+        let cpu = user + system;
+        println!("{what:24}{rate:6.0} MB/s {cpu:6.2} CPU-s/GiB ({user:.2} user, {system:.2} system)");
     }
 }
 
-/// User and system time in hundredths of a second: the 14th and 15th field of Linux's `stat`.
-fn ticks() -> u64 {
+/// User and system time: the 14th and 15th field of Linux's `stat`, in hundredths of a second.
+fn cpu_seconds() -> [f64; 2] {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
-    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+    let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11);
+    let mut next = || fields.next().and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(0.0);
+    [next() / 100.0, next() / 100.0]
 }

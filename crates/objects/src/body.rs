@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use types::limits;
 
-use crate::blob::{BlobStore, StoredBlob};
+use crate::blob::{BlobStore, Busy, Held, StoredBlob};
 use crate::digest::{ChecksumAlgorithm, ChecksumValue, Digests, Hasher};
 use crate::engine::Engine;
 use crate::error::{BodyError, DigestMismatch, Failure, PutError, StoreError, UploadError};
@@ -21,8 +21,8 @@ pub(crate) struct Taken {
 
 /// Where a taken body is.
 pub(crate) enum TakenBytes {
-    /// In memory: at most `types::limits::INLINE_MAX_BYTES`.
-    Inline(Bytes),
+    /// In memory: at most `types::limits::INLINE_MAX_BYTES`, and what pays for them.
+    Inline { bytes: Bytes, _held: Held },
     /// On drives.
     Blob(Pending),
 }
@@ -31,7 +31,7 @@ impl TakenBytes {
     /// The bytes to be stored beside a record; none for a blob.
     pub(crate) fn inline(&self) -> &[u8] {
         match self {
-            Self::Inline(bytes) => bytes,
+            Self::Inline { bytes, .. } => bytes,
             Self::Blob(_) => &[],
         }
     }
@@ -39,7 +39,7 @@ impl TakenBytes {
     /// The blob, if it is one.
     pub(crate) fn blob(&self) -> Option<&StoredBlob> {
         match self {
-            Self::Inline(_) => None,
+            Self::Inline { .. } => None,
             Self::Blob(pending) => Some(&pending.blob),
         }
     }
@@ -125,7 +125,9 @@ impl Engine {
         let algorithm = declared.checksum.as_ref().map(|c| c.algorithm).or(algorithm);
         let mut hasher = Hasher::new(true, algorithm);
         let bytes = if len <= limits::INLINE_MAX_BYTES as u64 {
-            TakenBytes::Inline(collect(len, body, &mut hasher).await?)
+            let budget = self.inner.blobs.budget();
+            let held = budget.acquire(len as usize).await.map_err(|Busy| StoreError::Busy)?;
+            TakenBytes::Inline { bytes: collect(len, body, &mut hasher).await?, _held: held }
         } else {
             let mut body: BodyStream = Box::pin(body.fuse());
             let blob = self.inner.blobs.write(len, &mut body, &mut hasher).await?;
@@ -211,7 +213,8 @@ mod tests {
 
     #[tokio::test]
     async fn small_bodies_have_exactly_the_declared_length() {
-        let cases: [(&[&'static [u8]], u64, Result<&[u8], BodyError>); 7] = [
+        type Case<'a> = (&'a [&'static [u8]], u64, Result<&'a [u8], BodyError>);
+        let cases: [Case<'_>; 7] = [
             (&[], 0, Ok(b"")),
             (&[b"", b""], 0, Ok(b"")),
             (&[b"abc"], 3, Ok(b"abc")),

@@ -11,7 +11,7 @@ use crate::commit::{Attempts, Verdict};
 use crate::digest::{ChecksumAlgorithm, ChecksumKind, ChecksumValue, Hasher};
 use crate::engine::Engine;
 use crate::error::{CopyError, Failure, GetError, PutError};
-use crate::get::{inline_bytes, present};
+use crate::get::{LOOKS_MAX, inline_bytes, present};
 use crate::ledger::{Current, Ledger, Place, target_of};
 use crate::model::{CopyHeaders, CopyRequest, ReadConditions, StoredChecksum, WriteResult};
 use crate::schema::object::{Body, Object};
@@ -46,7 +46,7 @@ impl Engine {
         let from = Place { home: Home::of(source.bucket.id), key: source.key.as_str() };
         let to = Place { home: Home::of(target.bucket.id), key: target.key.as_str() };
         let mut attempts = Attempts::new(self, to.current_key());
-        let mut computed = None;
+        let (mut computed, mut looks) = (None, 0);
         loop {
             let began = self.inner.reads.begin();
             let keys = [
@@ -67,6 +67,10 @@ impl Engine {
             let onto_itself = from.current_key() == to.current_key();
             refuse(&request, &source.current.object, onto_itself)?;
             let Some(checksum) = self.checksum_of(&source, &request, &mut computed).await? else {
+                looks += 1;
+                if looks == LOOKS_MAX {
+                    return Err(Failure::Contended.into());
+                }
                 continue;
             };
             let object = self.copy_of(&source.current.object, &request.headers, checksum);

@@ -76,7 +76,6 @@ pub struct Engine {
 pub(crate) struct Inner {
     pub(crate) kv: Arc<dyn Kv>,
     pub(crate) blobs: BlobStore,
-    pub(crate) geometry: Geometry,
     pub(crate) runtime: Runtime,
     pub(crate) reads: Arc<OpenReads>,
     pub(crate) damage: DamageQueue,
@@ -110,7 +109,6 @@ impl Engine {
         let inner = Inner {
             kv,
             blobs,
-            geometry,
             runtime,
             reads,
             damage: DamageQueue::default(),

@@ -21,7 +21,7 @@ use crate::selection::{self, Selected};
 use crate::stream::Open;
 
 /// How often a read looks again because it came too late for the oldest-read report. Reports are seconds apart.
-const LOOKS_MAX: u32 = 16;
+pub(crate) const LOOKS_MAX: u32 = 16;
 
 impl Engine {
     /// An object's facts and bytes. The first bytes have been read and verified when this returns.

@@ -71,11 +71,11 @@ impl Engine {
             ledger.bucket_unchanged(place.home, bucket.revision);
             ledger.replace(place, old.as_ref(), &object, taken.bytes.inline());
             if let Some(blob) = taken.bytes.blob() {
-                ledger.record_blob(place.home, blob, self.inner.geometry);
+                ledger.record_blob(place.home, blob, self.inner.blobs.geometry());
             }
             let batch = ledger.finish();
             let verdict = match &mut taken.bytes {
-                TakenBytes::Inline(_) => attempts.commit(batch).await?,
+                TakenBytes::Inline { .. } => attempts.commit(batch).await?,
                 TakenBytes::Blob(pending) => attempts.commit_blob(batch, pending).await?,
             };
             if let Verdict::Committed(_) = verdict {
@@ -107,7 +107,7 @@ impl Engine {
 
     /// Counts a blob that has been committed.
     pub(crate) fn note_written(&self, blob: &StoredBlob) {
-        if degraded(blob, self.inner.geometry).is_some() {
+        if degraded(blob, self.inner.blobs.geometry()).is_some() {
             tracing::info!(blob = %blob.id, missing = ?blob.missing, geometry = %blob.geometry,
                 "a write was degraded; a repair task is filed");
             self.inner.figures.degraded_writes.fetch_add(1, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use super::UploadPlace;
 use crate::copy::check_source;
 use crate::engine::Engine;
 use crate::error::{BodyError, CopyError, Failure, GetError, ReadError, StoreError, UploadError};
-use crate::get::present;
+use crate::get::{LOOKS_MAX, present};
 use crate::ledger::Place;
 use crate::model::{BodyStream, DeclaredDigests, OutputStream, PartCopyRequest, WriteResult};
 use crate::schema::Home;
@@ -52,7 +52,7 @@ impl Engine {
         from: Place<'_>,
         request: &PartCopyRequest,
     ) -> Result<(u64, OutputStream), CopyError> {
-        loop {
+        for _ in 0..LOOKS_MAX {
             let began = self.inner.reads.begin();
             let keys = [from.bucket_key(), from.current_key(), from.body_key()];
             let [bucket, current, beside] = self.look(keys).await?;
@@ -69,6 +69,7 @@ impl Engine {
                 return Ok((len, bytes));
             }
         }
+        Err(Failure::Contended.into())
     }
 }
 

@@ -81,11 +81,11 @@ impl Engine {
             let old = old.map(|old| Part::decode(&old.value)).transpose().map_err(Failure::from)?;
             write_part(&mut ledger, place, number, old.as_ref(), &record, taken.bytes.inline());
             if let Some(blob) = taken.bytes.blob() {
-                ledger.record_blob(place.home, blob, self.inner.geometry);
+                ledger.record_blob(place.home, blob, self.inner.blobs.geometry());
             }
             let batch = ledger.finish();
             let verdict = match &mut taken.bytes {
-                TakenBytes::Inline(_) => attempts.commit(batch).await?,
+                TakenBytes::Inline { .. } => attempts.commit(batch).await?,
                 TakenBytes::Blob(pending) => attempts.commit_blob(batch, pending).await?,
             };
             if let Verdict::Committed(_) = verdict {

@@ -77,7 +77,7 @@ impl BlobLocation {
         let small = |number: u32| u8::try_from(number).ok();
         let geometry = Geometry::new(small(wire.data)?, small(wire.parity)?)?;
         let matrix = Matrix::from_number(small(wire.matrix)?).ok()?;
-        if wire.copies.len() % COPY_LEN != 0 {
+        if !wire.copies.len().is_multiple_of(COPY_LEN) {
             return None;
         }
         let place = |packed: &[u8]| {

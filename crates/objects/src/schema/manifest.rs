@@ -45,7 +45,7 @@ impl Manifest {
         let mut manifest =
             Self { completed, len: 0, count: 0, runs: Vec::new(), checkpoints: Vec::new() };
         for (number, len) in parts {
-            if manifest.count as usize % CHECKPOINT_PARTS == 0 {
+            if (manifest.count as usize).is_multiple_of(CHECKPOINT_PARTS) {
                 manifest.checkpoints.push((number, manifest.len));
             }
             match manifest.runs.last_mut() {

@@ -338,10 +338,8 @@ mod tests {
         let set = PartSet { home, upload: UploadId::new(5), count: 3, uniform_len: 5 << 20 };
         golden(
             &sample(Body::Parts(set)),
-            &format!(
-                "{FRONT}{HEADERS}7219090700000000000000190500000000000000200328 8080c002"
-            )
-            .replace(' ', ""),
+            &format!("{FRONT}{HEADERS}7219090700000000000000190500000000000000200328 8080c002")
+                .replace(' ', ""),
         );
     }
 

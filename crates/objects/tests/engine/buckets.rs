@@ -50,7 +50,10 @@ async fn buckets_are_listed_in_pages() {
         (page.0.into_iter().map(|b| b.name.as_str().to_owned()).collect::<Vec<_>>(), page.1)
     };
     let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-    assert_eq!(list("", None, 10).await, (names(&["aa-1", "aa-2", "bb-1", "first", "zz-1"]), false));
+    assert_eq!(
+        list("", None, 10).await,
+        (names(&["aa-1", "aa-2", "bb-1", "first", "zz-1"]), false)
+    );
     assert_eq!(list("", None, 2).await, (names(&["aa-1", "aa-2"]), true));
     assert_eq!(list("", Some("aa-2"), 2).await, (names(&["bb-1", "first"]), true));
     assert_eq!(list("aa", None, 10).await, (names(&["aa-1", "aa-2"]), false));
@@ -86,6 +89,9 @@ async fn only_an_empty_bucket_is_removed() {
     assert!(matches!(list, Err(Failure::NoSuchBucket)));
     let second = world.engine.delete_bucket(second).await;
     assert!(matches!(second, Err(DeleteBucketError::Failure(Failure::NoSuchBucket))));
-    assert_eq!(world.on_bucket::<tenancy::action::ListBucket>("first").await.resource().id, again.id);
+    assert_eq!(
+        world.on_bucket::<tenancy::action::ListBucket>("first").await.resource().id,
+        again.id
+    );
     world.check().await;
 }

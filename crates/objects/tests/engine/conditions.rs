@@ -18,7 +18,8 @@ async fn writes_hold_to_their_conditions() {
     for len in [SMALL, LARGE] {
         let content = bytes(len, 5);
         let any = || Some(EtagCondition::Any);
-        let if_match = |if_match| conditional(&content, WriteConditions { if_match, if_none_match: None });
+        let if_match =
+            |if_match| conditional(&content, WriteConditions { if_match, if_none_match: None });
         let if_none = |if_none_match| {
             conditional(&content, WriteConditions { if_match: None, if_none_match })
         };

@@ -90,8 +90,7 @@ async fn another_checksum_is_computed_from_the_bytes() {
         let sha = digests(ChecksumAlgorithm::Sha256);
         let known = world.try_put("s", PutRequest { digests: sha, ..request(&content) }).await;
         let wanted = Some(ChecksumAlgorithm::Sha256);
-        let copied =
-            copy_with(&world, "a", "b", CopyRequest { checksum: wanted, ..plain() }).await;
+        let copied = copy_with(&world, "a", "b", CopyRequest { checksum: wanted, ..plain() }).await;
         assert_eq!(copied.expect("a copy").checksum, known.expect("a put").checksum);
         let kept = copy(&world, "a", "c").await.expect("a copy").checksum.expect("a checksum");
         assert_eq!(kept.value.algorithm(), ChecksumAlgorithm::Crc32);

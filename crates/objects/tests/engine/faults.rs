@@ -84,7 +84,12 @@ impl Kv for Moody {
         self.inner.watch(prefix, after).await
     }
 
-    async fn open_session(&self, id: SessionId, label: &str, now: UnixMillis) -> Result<(), KvError> {
+    async fn open_session(
+        &self,
+        id: SessionId,
+        label: &str,
+        now: UnixMillis,
+    ) -> Result<(), KvError> {
         self.inner.open_session(id, label, now).await
     }
 

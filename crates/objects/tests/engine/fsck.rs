@@ -197,9 +197,7 @@ impl Records {
                 Some(manifest) => {
                     manifest.contains(*number) || filed(Candidate::Remainder(*upload))
                 }
-                None => {
-                    self.uploads.contains_key(upload) || filed(Candidate::PartSet(*upload))
-                }
+                None => self.uploads.contains_key(upload) || filed(Candidate::PartSet(*upload)),
             };
             assert!(known, "part {number} of {upload} is lost");
         }

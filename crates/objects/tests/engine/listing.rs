@@ -120,9 +120,14 @@ async fn listings_are_those_of_the_model() {
     );
     let optional = || prop::option::of(texts());
     let requests = prop::collection::vec(
-        (optional(), optional(), optional(), 1_usize..6).prop_map(|(prefix, delimiter, after, max)| {
-            ListRequest { prefix: prefix.unwrap_or_default(), delimiter, after, max }
-        }),
+        (optional(), optional(), optional(), 1_usize..6).prop_map(
+            |(prefix, delimiter, after, max)| ListRequest {
+                prefix: prefix.unwrap_or_default(),
+                delimiter,
+                after,
+                max,
+            },
+        ),
         8,
     );
     let cases = (prop::collection::btree_set(texts(), 0..40), requests);
@@ -209,8 +214,7 @@ async fn a_common_prefix_of_thousands_costs_one_step() {
     let mut keys: BTreeSet<String> = (0..20_000).map(|n| format!("deep/{n:05}")).collect();
     keys.insert("zzz".to_owned());
     fill(&world, world.create_bucket("deep").await, &keys).await;
-    let request =
-        ListRequest { delimiter: Some("/".to_owned()), max: 1000, ..Default::default() };
+    let request = ListRequest { delimiter: Some("/".to_owned()), max: 1000, ..Default::default() };
     let page = list_in(&world, "deep", request).await;
     assert_eq!((page.prefixes, page.objects.len()), (vec!["deep/".to_owned()], 1));
     let mut request = ListRequest { max: 1000, ..Default::default() };

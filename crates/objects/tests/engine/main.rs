@@ -1,5 +1,5 @@
 //! The engine over the embedded key-value store and real drives in temporary directories.
-#![allow(clippy::disallowed_methods, missing_docs, reason = "tests")]
+#![allow(clippy::disallowed_methods, missing_docs, unreachable_pub, reason = "tests")]
 
 mod buckets;
 mod conditions;

@@ -263,7 +263,9 @@ async fn parts_are_copied_from_objects() {
     assert_eq!((second.etag.as_str(), second.len), (small_etag.as_str(), SMALL as u64));
     let beyond = copy("small", 3, Some((0, SMALL as u64)), free()).await;
     let told = SMALL as u64;
-    assert!(matches!(beyond, Err(CopyError::Source(GetError::RangeNotSatisfiable { len })) if len == told));
+    assert!(
+        matches!(beyond, Err(CopyError::Source(GetError::RangeNotSatisfiable { len })) if len == told)
+    );
     let missing = copy("nothing", 3, None, free()).await;
     assert!(matches!(missing, Err(CopyError::Source(GetError::NoSuchKey))));
     let other = ReadConditions {
@@ -307,8 +309,7 @@ async fn ten_thousand_parts_are_one_commit() {
         let outcome = world.kv.commit(world.engine.next_batch_id(), batch).await;
         assert!(matches!(outcome, Ok(kv::Outcome::Committed(_))));
     }
-    let etags: Vec<String> =
-        numbers.iter().map(|&n| Etag::of_md5(md5(n)).to_text()).collect();
+    let etags: Vec<String> = numbers.iter().map(|&n| Etag::of_md5(md5(n)).to_text()).collect();
     let parts: Vec<(u16, &str)> =
         numbers.iter().copied().zip(etags.iter().map(String::as_str)).collect();
     let commits = world.kv.status().await.expect("a status").commits;
@@ -316,7 +317,8 @@ async fn ten_thousand_parts_are_one_commit() {
     assert_eq!(world.kv.status().await.expect("a status").commits, commits + 1);
     assert!(made.etag.ends_with("-10000"));
     assert_eq!(made.len, 10_000 * PART as u64 + 1);
-    for (number, begins) in [(1_u16, 0), (64, 63 * PART as u64), (10_000, 9_999 * PART as u64 + 1)] {
+    for (number, begins) in [(1_u16, 0), (64, 63 * PART as u64), (10_000, 9_999 * PART as u64 + 1)]
+    {
         let selection = Selection::Part(part_number(number));
         let request = GetRequest { selection, ..GetRequest::default() };
         let info = world.engine.head_object(world.on("a").await, request).await.expect("a part");

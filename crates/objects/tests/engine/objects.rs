@@ -35,7 +35,8 @@ fn hex_md5(content: &[u8]) -> String {
 async fn keys_are_just_bytes() {
     let world = World::new().await;
     let long = "k".repeat(1024);
-    let keys = ["a", "a/b", "a/", "/", "//", "/a", "..", "../..", "a b", "\0", "a\0b", "🦀", "é", &long];
+    let keys =
+        ["a", "a/b", "a/", "/", "//", "/a", "..", "../..", "a b", "\0", "a\0b", "🦀", "é", &long];
     for key in keys {
         world.put(key, format!("content of {key}").as_bytes()).await;
     }
@@ -108,7 +109,9 @@ async fn ranges_give_exactly_those_bytes() {
         }
         for selection in [Selection::From(last + 1), Selection::Suffix(0)] {
             let error = world.select("a", selection).await.expect_err("no bytes");
-            assert!(matches!(error, GetError::RangeNotSatisfiable { len: told } if told == last + 1));
+            assert!(
+                matches!(error, GetError::RangeNotSatisfiable { len: told } if told == last + 1)
+            );
         }
         let error = world.select("a", Selection::Part(part_number(2))).await.expect_err("no part");
         assert!(matches!(error, GetError::NoSuchPart { parts: 1 }));
@@ -126,10 +129,8 @@ async fn bad_bodies_leave_nothing() {
     world.put("a", b"before").await;
     for len in [SMALL, LARGE] {
         let content = bytes(len, 3);
-        let declared = |change: i64| PutRequest {
-            len: (len as i64 + change) as u64,
-            ..request(&content)
-        };
+        let declared =
+            |change: i64| PutRequest { len: (len as i64 + change) as u64, ..request(&content) };
         let failed = |error| PutError::Failure(Failure::Store(StoreError::Body(error))).to_string();
         let short = world.try_put("a", declared(1)).await.expect_err("too short");
         assert_eq!(short.to_string(), failed(BodyError::Incomplete));

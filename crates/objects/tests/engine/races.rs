@@ -87,10 +87,13 @@ async fn overwrites_and_deletes_of_one_key_are_exact() {
     }
     let census = world.check().await;
     let left = world.get("a").await;
-    assert_eq!((census.objects, census.bytes), match &left {
-        Some(content) => (1, content.len() as u64),
-        None => (0, 0),
-    });
+    assert_eq!(
+        (census.objects, census.bytes),
+        match &left {
+            Some(content) => (1, content.len() as u64),
+            None => (0, 0),
+        }
+    );
     // Eight large bodies; each is current or was filed exactly once.
     let current = usize::from(left.is_some_and(|content| content.len() == LARGE));
     assert_eq!((census.blobs, census.garbage.len()), (8, 8 - current));
@@ -191,9 +194,9 @@ async fn completing_twice_makes_one_object() {
     for _ in 0..8 {
         let (engine, proof) = (world.engine.clone(), world.on("a").await);
         let request = CompleteRequest { parts: completed(&[(1, &etag)]), ..Default::default() };
-        tries.push(tokio::spawn(async move {
-            engine.complete_upload(proof, upload, request).await
-        }));
+        tries.push(tokio::spawn(
+            async move { engine.complete_upload(proof, upload, request).await },
+        ));
     }
     let mut results = Vec::new();
     for result in join_all(tries).await {
@@ -212,8 +215,7 @@ async fn a_copy_meets_the_deletion_of_its_source() {
         world.put("source", &content).await;
         let (engine, source, target) =
             (world.engine.clone(), world.on("source").await, world.on("target").await);
-        let copy =
-            tokio::spawn(async move { engine.copy_object(source, target, plain()).await });
+        let copy = tokio::spawn(async move { engine.copy_object(source, target, plain()).await });
         if round % 4 < 2 {
             tokio::task::yield_now().await;
         }

@@ -19,9 +19,7 @@ use shards::{Identity, Store, StoreOptions};
 use tempfile::TempDir;
 use tenancy::action::Action;
 use tenancy::{Authorized, BucketRef, Gate, ObjectRef, Principal};
-use types::{
-    AccessKeyId, AccountId, BucketName, DriveId, NodeId, ObjectKey, PartNumber, UploadId,
-};
+use types::{AccessKeyId, AccountId, BucketName, DriveId, NodeId, ObjectKey, PartNumber, UploadId};
 
 pub struct World {
     pub engine: Engine,
@@ -132,7 +130,11 @@ impl World {
         self.gate.own_account(&self.principal)
     }
 
-    pub fn new_bucket(&self, account: u64, name: &str) -> Authorized<tenancy::action::CreateBucket> {
+    pub fn new_bucket(
+        &self,
+        account: u64,
+        name: &str,
+    ) -> Authorized<tenancy::action::CreateBucket> {
         let account = AccountId::new(account).expect("an account");
         let principal = Principal { account, access_key: self.principal.access_key.clone() };
         self.gate.new_bucket(&principal, BucketName::new(name).expect("a name"))
@@ -208,7 +210,13 @@ impl World {
         self.engine.create_upload(self.on(key).await, new).await.expect("an upload")
     }
 
-    pub async fn part(&self, key: &str, upload: UploadId, number: u16, bytes: &[u8]) -> WriteResult {
+    pub async fn part(
+        &self,
+        key: &str,
+        upload: UploadId,
+        number: u16,
+        bytes: &[u8],
+    ) -> WriteResult {
         self.try_part(key, upload, number, bytes).await.expect("a part")
     }
 

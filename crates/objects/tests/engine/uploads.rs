@@ -62,8 +62,7 @@ async fn uploads_are_listed_in_pages() {
 async fn parts_are_listed_in_pages() {
     let world = World::new().await;
     let checksum = Some((ChecksumAlgorithm::Crc32c, ChecksumKind::Composite));
-    let upload =
-        world.begin_with("a", NewUpload { checksum, ..NewUpload::default() }).await;
+    let upload = world.begin_with("a", NewUpload { checksum, ..NewUpload::default() }).await;
     let numbers = [1_u16, 2, 5, 9_999, 10_000];
     let mut etags = Vec::new();
     for number in numbers {
