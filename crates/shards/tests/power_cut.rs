@@ -114,7 +114,7 @@ async fn settle(model: &mut Model, store: &Store) {
 
 #[tokio::test]
 async fn every_acknowledged_write_and_delete_survives() {
-    for seed in 0..150 {
+    for seed in 0..60 {
         run(seed).await;
     }
 }
@@ -123,7 +123,7 @@ async fn every_acknowledged_write_and_delete_survives() {
 /// the next process says of it must hold when the power fails after all.
 #[tokio::test]
 async fn what_a_restart_believes_holds_after_a_power_cut() {
-    for seed in 0..100 {
+    for seed in 0..50 {
         let disk = sim_drive(256 << 20, seed);
         let rolls = Rolls::new(seed);
         let (mut model, mut sequence) = (Model::default(), 0);
