@@ -170,6 +170,10 @@ impl Connection {
         for (name, value) in headers {
             request = request.header(name, value);
         }
+        if call.method == Method::PUT && call.body.len() == 0 {
+            // hyper leaves this out when there is no body, and S3 refuses an object of undeclared length.
+            request = request.header(header::CONTENT_LENGTH, 0);
+        }
         let authorization = HeaderValue::try_from(authorization).ok()?;
         request.header(header::AUTHORIZATION, authorization).body(call.body.clone()).ok()
     }

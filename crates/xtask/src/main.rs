@@ -1,9 +1,10 @@
-//! Development tasks: `cargo xtask verify | fix | tidy | setup`.
+//! Development tasks: `cargo xtask verify | fix | tidy | setup | measure`.
 //!
 //! A tool for the people who work on Undercroft; nothing of it is in the product, so the rule that only
 //! `runtime` touches files and the environment does not bind it.
 #![allow(clippy::disallowed_methods, reason = "a development tool, not part of the product")]
 
+mod measure;
 mod setup;
 mod tidy;
 
@@ -21,7 +22,7 @@ struct Cli {
     task: Task,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Clone, Subcommand)]
 enum Task {
     /// Read-only: formatting, clippy with warnings denied, tidy.
     Verify,
@@ -31,6 +32,8 @@ enum Task {
     Tidy,
     /// Installs the clients that the tests drive: Debian packages and a Python environment. Idempotent.
     Setup,
+    /// Measures the release binary and prints the table of docs/performance.md.
+    Measure(measure::MeasureArgs),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         }
         Task::Tidy => run_tidy(&root),
         Task::Setup => setup::run(&root),
+        Task::Measure(args) => measure::run(&root, &args),
     }
 }
 
