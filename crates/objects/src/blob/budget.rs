@@ -45,6 +45,7 @@ impl Budget {
     }
 
     /// Bytes nobody holds.
+    #[cfg(test)]
     pub(crate) fn available(&self) -> usize {
         self.units.available_permits() * UNIT_BYTES
     }

@@ -83,10 +83,10 @@ impl Allowance {
     /// Pays for the next stripe of a batch. The base is for the first of each batch: when it is all there
     /// is, one batch can be cut while another is at the drives and a third waits for its repetition.
     fn try_stripe(&self, is_first: bool) -> Option<Credit> {
-        if is_first || self.whole {
-            if let Ok(permit) = self.stripes.clone().try_acquire_owned() {
-                return Some(self.base_credit(permit));
-            }
+        if (is_first || self.whole)
+            && let Ok(permit) = self.stripes.clone().try_acquire_owned()
+        {
+            return Some(self.base_credit(permit));
         }
         Some(Box::new(self.budget.try_extra(self.stripe_bytes)?))
     }

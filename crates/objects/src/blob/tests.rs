@@ -3,6 +3,7 @@
 mod drives;
 mod faults;
 mod limits;
+mod local;
 mod round_trip;
 mod slow;
 mod writing;

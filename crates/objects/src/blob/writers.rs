@@ -107,10 +107,8 @@ impl<'a> Writers<'a> {
     /// # Errors
     /// As [`Self::feed`]; what was already durable has been removed as far as its drives answer.
     pub(super) async fn commit(mut self) -> Result<(Vec<ShardCopy>, Vec<u8>), StoreError> {
-        let replay = self.replay.take();
+        let replay = self.replay.clone();
         let step = Step { feed: None, catch_up: replay.as_ref(), commit: true };
-        // Kept for `can_replace`; the frames are shared.
-        self.replay = replay.clone();
         let committed = self.step(step).await;
         let copies = self.shards.iter().filter(|shard| matches!(shard.state, State::Durable));
         let mut copies: Vec<ShardCopy> = copies.map(Shard::copy).collect();
