@@ -21,6 +21,7 @@ use crate::error::Failure;
 use crate::ledger::Ledger;
 use crate::model::OutputStream;
 use crate::schema::blob::{self, Blob};
+use crate::schema::counter::{self, Counter};
 use crate::schema::repair::{self, Reason, Repair};
 use crate::schema::{BlobLocation, Home, Kind, Record as _};
 
@@ -190,7 +191,7 @@ impl Worker for Filer {
     }
 }
 
-/// Counts the repair tasks that wait, in the whole store.
+/// Counts the objects and the repair tasks that wait, in the whole store.
 pub(crate) struct Census {
     engine: Engine,
 }
@@ -214,33 +215,51 @@ impl Worker for Census {
     async fn step(&mut self) -> Result<Progress, String> {
         let inner = &self.engine.inner;
         let began = inner.runtime.clock.monotonic();
-        let waiting = count_repairs(inner.kv.as_ref()).await.map_err(|e| e.to_string())?;
-        inner.figures.under_replicated.store(waiting, Ordering::Relaxed);
+        let counted = count(inner.kv.as_ref()).await.map_err(|e| e.to_string())?;
+        inner.figures.under_replicated.store(counted.repairs, Ordering::Relaxed);
+        inner.figures.objects.store(counted.objects, Ordering::Relaxed);
         let took = inner.runtime.clock.monotonic().saturating_sub(began);
         Ok(Progress::Idle(CENSUS_INTERVAL.max(took * CENSUS_REST)))
     }
 }
 
-/// Steps from token to token over everything that is no repair task.
-async fn count_repairs(kv: &dyn kv::Kv) -> Result<u64, kv::KvError> {
-    let first = repair::range(Token(0)).start().clone();
+/// What a census found.
+#[derive(Default)]
+struct Counted {
+    repairs: u64,
+    objects: u64,
+}
+
+/// Steps from token to token over everything that is neither a counter nor a repair task.
+async fn count(kv: &dyn kv::Kv) -> Result<Counted, kv::KvError> {
+    let first = counter::range(Token(0)).start().clone();
     let last = repair::range(Token(u32::MAX)).end().clone();
-    let Some(range) = KeyRange::new(first, last) else { return Ok(0) };
-    let mut count = 0;
-    let mut visit = |key: &[u8], _: &[u8], _| {
+    let mut counted = Counted::default();
+    let Some(range) = KeyRange::new(first, last) else { return Ok(counted) };
+    let mut visit = |key: &[u8], value: &[u8], _| {
         let Some((token, kind)) = place_of(key) else { return Step::Next };
-        let seek = |token: u32| Step::SeekTo(repair::range(Token(token)).start().clone());
+        let counters = |token: u32| Step::SeekTo(counter::range(Token(token)).start().clone());
+        let repairs = |token: u32| Step::SeekTo(repair::range(Token(token)).start().clone());
+        if kind < Kind::Counter.byte() {
+            return counters(token);
+        }
+        if kind == Kind::Counter.byte() {
+            let is_objects = counter::parse_key(key).is_some_and(|(_, which)| which == Counter::Objects);
+            let value = kv::decode_counter(value).filter(|_| is_objects).unwrap_or(0);
+            counted.objects += u64::try_from(value).unwrap_or(0);
+            return Step::Next;
+        }
         match kind.cmp(&Kind::Repair.byte()) {
-            std::cmp::Ordering::Less => seek(token),
+            std::cmp::Ordering::Less => repairs(token),
             std::cmp::Ordering::Equal => {
-                count += 1;
+                counted.repairs += 1;
                 Step::Next
             }
-            std::cmp::Ordering::Greater => token.checked_add(1).map_or(Step::Stop, seek),
+            std::cmp::Ordering::Greater => token.checked_add(1).map_or(Step::Stop, counters),
         }
     };
     kv.snapshot().await?.visit(&range, &mut visit).await?;
-    Ok(count)
+    Ok(counted)
 }
 
 /// Token and kind byte of a data key, also of kinds that this version does not know.

@@ -40,6 +40,8 @@ pub struct EngineConfig {
 /// Figures of one engine for metrics; counted since its start unless said otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineMetrics {
+    /// Current objects, in the whole store, by the last census.
+    pub objects: u64,
     /// Repair tasks that wait now, in the whole store, by the last census.
     pub under_replicated: u64,
     /// Repair tasks filed by this engine.
@@ -59,6 +61,7 @@ pub struct EngineMetrics {
 /// The counters behind [`EngineMetrics`].
 #[derive(Default)]
 pub(crate) struct Figures {
+    pub(crate) objects: AtomicU64,
     pub(crate) under_replicated: AtomicU64,
     pub(crate) repair_tasks: AtomicU64,
     pub(crate) degraded_reads: AtomicU64,
@@ -148,7 +151,7 @@ impl Engine {
     }
 
     /// The background loops of this engine, to be started once: the reporter of the oldest open read, the filer
-    /// of repair tasks, and the census of repair tasks.
+    /// of repair tasks, and the census of objects and repair tasks.
     pub fn workers(&self) -> Vec<Box<dyn Worker>> {
         vec![
             Box::new(reads::Reporter::new(self.clone())),
@@ -175,6 +178,7 @@ impl Engine {
     pub fn metrics_snapshot(&self) -> EngineMetrics {
         let figures = &self.inner.figures;
         EngineMetrics {
+            objects: figures.objects.load(Ordering::Relaxed),
             under_replicated: figures.under_replicated.load(Ordering::Relaxed),
             repair_tasks: figures.repair_tasks.load(Ordering::Relaxed),
             degraded_reads: figures.degraded_reads.load(Ordering::Relaxed),

@@ -119,7 +119,14 @@ impl Banner<'_> {
             writeln!(out, "  export AWS_ACCESS_KEY_ID={}", self.key.id)?;
             writeln!(out, "  export AWS_SECRET_ACCESS_KEY={}", self.key.secret.expose())?;
         } else {
-            writeln!(out, "  export AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY=…", self.key.id)?;
+            let place = match self.origin {
+                KeyOrigin::Environment => "as in the environment".to_owned(),
+                KeyOrigin::File | KeyOrigin::Generated => {
+                    format!("from {}", self.credentials.display())
+                }
+            };
+            writeln!(out, "  export AWS_ACCESS_KEY_ID={}", self.key.id)?;
+            writeln!(out, "  export AWS_SECRET_ACCESS_KEY=…  # {place}")?;
         }
         writeln!(out, "  export AWS_ENDPOINT_URL={s3} AWS_REGION={}", self.region)?;
         writeln!(out, "  aws s3 mb s3://first-bucket")?;

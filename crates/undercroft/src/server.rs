@@ -106,11 +106,13 @@ async fn serve_engine(
     api_s3::describe_metrics();
     let s3 = TcpListener::bind(config.s3_listen)
         .await
-        .with_context(|| format!("cannot listen on {} for S3", config.s3_listen))?;
+        .with_context(|| cannot_listen("S3", "--s3-listen", config.s3_listen))?;
     let s3_address = s3.local_addr().context("the S3 listener has no address")?;
     let status = ServerStatus::new(cluster, engine.clone(), config.meta.display().to_string());
     let status = Arc::new(status);
-    let admin = AdminServer::bind(config.admin_listen, status, metrics.clone(), VERSION).await?;
+    let admin = AdminServer::bind(config.admin_listen, status, metrics.clone(), VERSION)
+        .await
+        .with_context(|| cannot_listen("administration", "--admin-listen", config.admin_listen))?;
     let banner = banner(config, cluster, &keys, s3_address, admin.address());
 
     let workers = Workers::new(runtime.clock.clone());
@@ -124,6 +126,12 @@ async fn serve_engine(
     let served = until_asked(s3, admin, stop, &*runtime.clock).await;
     workers.stop();
     served
+}
+
+fn cannot_listen(purpose: &str, flag: &str, address: SocketAddr) -> String {
+    format!(
+        "{address} cannot be used for {purpose}; name another with {flag} (port 0 picks a free one)"
+    )
 }
 
 fn s3_config(

@@ -102,7 +102,7 @@ impl Source for ServerStatus {
                 drives_may_be_lost: self.parity,
                 under_replicated: figures.under_replicated,
             },
-            objects: None,
+            objects: Some(figures.objects),
             counters: vec![
                 ("undercroft_repair_operations_total", figures.repair_tasks),
                 ("undercroft_degraded_reads_total", figures.degraded_reads),

@@ -2,8 +2,8 @@
 //!
 //! Key: [`Kind::Counter`], `bucket id (8), which (1)`. The value is the key-value store's own counter form.
 
-use kv::Key;
-use types::BucketId;
+use kv::{Key, KeyRange};
+use types::{BucketId, Token};
 
 use super::Kind;
 use super::key::{self, Home};
@@ -26,6 +26,11 @@ impl Counter {
 /// The counter's key.
 pub fn key(home: Home, which: Counter) -> Key {
     key::build(home.token(), Kind::Counter, &[&home.bucket().to_bytes(), &[which as u8]])
+}
+
+/// All counters under one token.
+pub fn range(token: Token) -> KeyRange {
+    key::range(token, Kind::Counter, &[])
 }
 
 /// Which counter of which bucket a key is of.

@@ -272,7 +272,7 @@ async fn a_read_that_missed_shards_files_their_repair() {
     assert!(metrics.degraded_reads >= 1, "{metrics:?}");
     let census = world.check().await;
     assert_eq!((census.repairs.len() as u64, metrics.repair_tasks), (1, 1));
-    assert_eq!(metrics.under_replicated, 1);
+    assert_eq!((metrics.under_replicated, metrics.objects), (1, census.objects as u64));
     // Found again, it is not filed again so soon.
     assert_eq!(world.get("a").await, Some(content));
     run_workers(&world).await;

@@ -101,8 +101,7 @@ impl Refusal {
     pub(crate) fn metadata(meta: &Path, error: KvError) -> Self {
         let advice = match &error {
             KvError::Unavailable(_) => {
-                "If another undercroft is running on this directory, stop it first: two would destroy each \
-                 other's data, so only one may run"
+                "Only one process may have it open: two would destroy each other's data"
             }
             KvError::Full(_) => "Make room on its disk and start again",
             KvError::Corrupt(_) => {
