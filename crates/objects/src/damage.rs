@@ -244,7 +244,8 @@ async fn count(kv: &dyn kv::Kv) -> Result<Counted, kv::KvError> {
             return counters(token);
         }
         if kind == Kind::Counter.byte() {
-            let is_objects = counter::parse_key(key).is_some_and(|(_, which)| which == Counter::Objects);
+            let is_objects =
+                counter::parse_key(key).is_some_and(|(_, which)| which == Counter::Objects);
             let value = kv::decode_counter(value).filter(|_| is_objects).unwrap_or(0);
             counted.objects += u64::try_from(value).unwrap_or(0);
             return Step::Next;

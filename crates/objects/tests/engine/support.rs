@@ -25,7 +25,6 @@ pub struct World {
     pub engine: Engine,
     pub kv: Arc<dyn Kv>,
     pub carrier: Arc<LocalCarrier>,
-    pub bucket: BucketName,
     pub principal: Principal,
     gate: Gate,
     layout: Layout,
@@ -90,8 +89,7 @@ impl World {
             access_key: AccessKeyId::new("AKTEST").expect("a key id"),
         };
         let gate = Gate::new(kv.clone());
-        let bucket = BucketName::new("first").expect("a name");
-        let world = Self { engine, kv, carrier, bucket, principal, gate, layout, _dir: dir };
+        let world = Self { engine, kv, carrier, principal, gate, layout, _dir: dir };
         world.create_bucket("first").await;
         world
     }

@@ -1,3 +1,5 @@
+//! The simulated disk keeps and loses what it should.
+
 use super::*;
 
 const ROOM: u64 = 1 << 20;
