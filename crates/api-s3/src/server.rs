@@ -48,8 +48,8 @@ pub async fn serve(
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_header_size(limits.max_head_bytes)
-        .max_buf_size(limits.max_head_bytes.max(64 * 1024))
-        .pipeline_flush(true);
+        // Not `pipeline_flush`: it makes hyper copy every byte of a reply into one buffer.
+        .max_buf_size(limits.max_head_bytes.max(64 * 1024));
     tracing::info!(%address, "serving S3");
     tokio::pin!(shutdown);
     loop {

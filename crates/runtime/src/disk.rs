@@ -15,6 +15,9 @@ use std::path::Path;
 pub use real::RealDisk;
 pub use sim::{Call, Fault, SimDisk};
 
+/// What direct writes are aligned to: the block size of every common file system and device.
+pub const DIRECT_ALIGN_BYTES: usize = 4096;
+
 /// A name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -91,9 +94,10 @@ pub trait File: Send + Sync + 'static {
     /// Makes all written bytes and the length durable (`fdatasync`).
     fn sync(&self) -> io::Result<()>;
 
-    /// Asks the kernel to begin writing a range out now, so that a later `sync` finds less to do.
-    /// Promises nothing.
-    fn start_writeback(&self, offset: u64, len: u64);
+    /// Has writes go past the page cache from here on, or not any more; whether they do now. While they
+    /// do, the addresses and lengths of buffers and the offsets are multiples of [`DIRECT_ALIGN_BYTES`]; a
+    /// file system that wants more answers a write with `InvalidInput` and has written nothing.
+    fn set_direct(&self, on: bool) -> io::Result<bool>;
 
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;

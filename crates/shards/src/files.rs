@@ -5,6 +5,7 @@
 //! then shared too. While being written a file stands in `temp/`, which is emptied when the store opens.
 
 mod dirs;
+mod staging;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,7 @@ use crate::codec::{self, RECORD_HEADER_BYTES, Record, RecordBody};
 use crate::drive::Drive;
 use crate::{OpenError, ShardError, ShardHeader, ShardId};
 use dirs::DirSync;
+use staging::Stagings;
 
 /// Blobs of one session whose shards share a directory: 2 to the power of this.
 const SEQUENCE_BITS: u32 = 12;
@@ -62,6 +64,7 @@ pub(crate) struct Files {
     /// Held while a name comes or goes.
     census: Mutex<Census>,
     syncs: DirSync,
+    stagings: Stagings,
 }
 
 /// Counting of what is there, directory by directory, after the store has opened.
@@ -107,6 +110,7 @@ impl Files {
             dirs: Mutex::new(dirs),
             census: Mutex::default(),
             syncs: DirSync::default(),
+            stagings: Stagings::default(),
         })
     }
 

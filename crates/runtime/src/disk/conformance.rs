@@ -81,8 +81,6 @@ fn bytes(disk: &dyn Disk, dir: &Path) {
     file.write_at(&[IoSlice::new(b"XY")], 11).expect("written over");
     assert_eq!(file.read_vec(5, 10, true).expect("read"), *b"aXYde");
     file.sync().expect("synced");
-    file.start_writeback(0, 15);
-    file.start_writeback(0, 0);
 
     let mut buffer = [9; 8];
     assert_eq!(file.read_at(&mut buffer, 12).expect("read"), 3, "short at the end");
@@ -98,6 +96,7 @@ fn bytes(disk: &dyn Disk, dir: &Path) {
     assert_eq!(kind(file.read_vec(99, 10, false)), Some(ErrorKind::WouldBlock));
 
     many_buffers(&*file);
+    direct(disk, &dir.join("direct"));
     file.set_len(4).expect("cut");
     file.set_len(6).expect("extended");
     assert_eq!(file.read_vec(6, 0, true).expect("read"), [0; 6]);
@@ -107,6 +106,28 @@ fn bytes(disk: &dyn Disk, dir: &Path) {
 }
 
 /// More buffers than the system takes at once.
+/// Where direct writes are not to be had the same calls go through the page cache.
+fn direct(disk: &dyn Disk, path: &Path) {
+    const BLOCK: usize = crate::disk::DIRECT_ALIGN_BYTES;
+    let memory = vec![7; 3 * BLOCK];
+    let start = memory.as_ptr().align_offset(BLOCK);
+    let file = disk.create(path).expect("created");
+    let on = file.set_direct(true).expect("answered");
+    let blocks = &memory[start..start + 2 * BLOCK];
+    if let Err(error) = file.write_at(&[IoSlice::new(blocks)], 0) {
+        assert!(on && error.kind() == ErrorKind::InvalidInput, "{error}");
+        assert!(file.is_empty().expect("a length"), "refused, so nothing is written");
+        assert!(!file.set_direct(false).expect("off"));
+        file.write_at(&[IoSlice::new(blocks)], 0).expect("written through the cache");
+    }
+    assert!(!file.set_direct(false).expect("off"));
+    file.write_at(&[IoSlice::new(b"end")], 2 * BLOCK as u64).expect("a part of a block");
+    file.sync().expect("synced");
+    let mut expected = blocks.to_vec();
+    expected.extend_from_slice(b"end");
+    assert_eq!(contents(disk, path), expected);
+}
+
 fn many_buffers(file: &dyn File) {
     let numbers: Vec<[u8; 4]> = (0..3000u32).map(u32::to_be_bytes).collect();
     let buffers: Vec<IoSlice<'_>> = numbers.iter().map(|n| IoSlice::new(n)).collect();

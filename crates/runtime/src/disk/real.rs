@@ -178,15 +178,23 @@ impl File for RealFile {
         self.0.sync_data()
     }
 
-    fn start_writeback(&self, offset: u64, len: u64) {
-        // On Linux DONTNEED begins the write-out of dirty pages and returns; it drops only pages that are
-        // clean already. It is the only such call that needs no unsafe code.
+    fn set_direct(&self, on: bool) -> io::Result<bool> {
         #[cfg(target_os = "linux")]
-        if let Some(len) = std::num::NonZeroU64::new(len) {
-            let _ = rustix::fs::fadvise(&self.0, offset, Some(len), rustix::fs::Advice::DontNeed);
+        {
+            use rustix::fs::OFlags;
+            let flags = rustix::fs::fcntl_getfl(&self.0)? - OFlags::DIRECT;
+            let flags = if on { flags | OFlags::DIRECT } else { flags };
+            match rustix::fs::fcntl_setfl(&self.0, flags) {
+                Ok(()) => Ok(on),
+                Err(rustix::io::Errno::INVAL) if on => Ok(false),
+                Err(error) => Err(error.into()),
+            }
         }
         #[cfg(not(target_os = "linux"))]
-        let _ = (offset, len);
+        {
+            let _ = on;
+            Ok(false)
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -537,7 +537,10 @@ impl File for SimFile {
         outcome
     }
 
-    fn start_writeback(&self, _offset: u64, _len: u64) {}
+    /// Direct writes are as little durable before a sync as all others.
+    fn set_direct(&self, on: bool) -> io::Result<bool> {
+        Ok(on)
+    }
 
     fn len(&self) -> io::Result<u64> {
         self.enter(Call::Len)?;

@@ -1,7 +1,10 @@
 //! Writing a large shard: a queue that is bounded in frames, emptied by the write threads.
+//!
+//! Writes go past the page cache: copying into it costs more processor time than all the rest of a write, it
+//! pushes out what is being read, and the sync at the end would find everything still to do.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,9 +19,6 @@ use crate::{Frame, ShardError, ShardHeader};
 
 /// Frames that may wait for one shard: 4 MiB.
 pub(crate) const QUEUE_FRAMES: usize = 64;
-
-/// The kernel is told to write out after this many bytes, so that the sync at the end is short.
-const WRITEBACK_BYTES: u64 = 4 << 20;
 
 /// A large shard on its way to the disk.
 pub(crate) struct LargeFile {
@@ -49,8 +49,10 @@ enum Ending {
 struct Output {
     path: PathBuf,
     file: Box<dyn File>,
+    /// Bytes of the file so far, those in `rest` included.
     end: u64,
-    written_back: u64,
+    /// What did not fill a block yet; less than one.
+    rest: Vec<u8>,
 }
 
 /// What [`LargeFile::serve`] has left.
@@ -153,34 +155,48 @@ impl LargeFile {
             Some(output) => output,
             None => output.insert(self.create()?),
         };
-        let checksums: Vec<[u8; 8]> = frames.iter().map(|f| f.checksum.to_le_bytes()).collect();
+        let mut staging = self.files.stagings.take();
+        staging.push(&std::mem::take(&mut output.rest));
+        let mut at = output.end - staging.bytes().len() as u64;
         let header = encode_header(&self.header);
-        let mut buffers = Vec::with_capacity(2 * frames.len() + 1);
-        if output.end == 0 {
-            buffers.push(IoSlice::new(&header));
-        }
-        for (frame, checksum) in frames.iter().zip(&checksums) {
-            buffers.push(IoSlice::new(&frame.payload));
-            buffers.push(IoSlice::new(checksum));
-        }
-        let len: usize = buffers.iter().map(|buffer| buffer.len()).sum();
-        output
-            .file
-            .write_at(&buffers, output.end)
-            .map_err(|error| drive.write_failed("write", &output.path, &error))?;
-        output.end += len as u64;
-        let fresh = output.end - output.written_back;
-        if fresh >= WRITEBACK_BYTES {
-            output.file.start_writeback(output.written_back, fresh);
-            output.written_back = output.end;
-        }
-        Ok(())
+        let header: &[u8] = if output.end == 0 { &header } else { &[] };
+        let mut put = |mut bytes: &[u8]| {
+            output.end += bytes.len() as u64;
+            while !bytes.is_empty() {
+                bytes = bytes.get(staging.push(bytes)..).unwrap_or_default();
+                if staging.is_full() {
+                    write_direct(output.file.as_ref(), staging.bytes(), at)?;
+                    at += staging.bytes().len() as u64;
+                    staging.clear();
+                }
+            }
+            Ok(())
+        };
+        let written = put(header).and_then(|()| {
+            frames.iter().try_for_each(|frame| {
+                put(&frame.payload)?;
+                put(&frame.checksum.to_le_bytes())
+            })
+        });
+        let (blocks, rest) = staging.bytes().split_at(staging.whole_blocks());
+        let written = written.and_then(|()| match blocks {
+            [] => Ok(()),
+            blocks => write_direct(output.file.as_ref(), blocks, at),
+        });
+        output.rest = rest.to_vec();
+        self.files.stagings.give_back(staging);
+        written.map_err(|error| drive.write_failed("write", &output.path, &error))
     }
 
     fn create(&self) -> Result<Output, ShardError> {
         let (drive, path) = (&self.files.drive, self.files.temp_path());
         match drive.disk.create(&path) {
-            Ok(file) => Ok(Output { path, file, end: 0, written_back: 0 }),
+            Ok(file) => {
+                // Where it cannot be done the same writes go through the page cache.
+                file.set_direct(true)
+                    .map_err(|error| drive.write_failed("set up", &path, &error))?;
+                Ok(Output { path, file, end: 0, rest: Vec::new() })
+            }
             Err(error) => Err(drive.write_failed("create", &path, &error)),
         }
     }
@@ -190,6 +206,7 @@ impl LargeFile {
         let drive = &self.files.drive;
         let Some(open) = output.as_ref() else { return Err(ShardError::Misuse(self.header.id)) };
         debug_assert_eq!(open.end, self.header.stored_len() + RECORD_HEADER_BYTES as u64);
+        write_end(open).map_err(|error| drive.write_failed("write", &open.path, &error))?;
         open.file.sync().map_err(|error| drive.write_failed("sync", &open.path, &error))?;
         self.reservation.spent();
         self.files.publish(&open.path, &self.header)?;
@@ -205,4 +222,25 @@ impl LargeFile {
             let _ = self.files.drive.disk.remove(&output.path);
         }
     }
+}
+
+/// Writes whole blocks past the page cache, or through it where the file system wants another alignment.
+fn write_direct(file: &dyn File, blocks: &[u8], at: u64) -> io::Result<()> {
+    match file.write_at(&[IoSlice::new(blocks)], at) {
+        // Refused before anything was written: this is no failure of the disk.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            file.set_direct(false)?;
+            file.write_at(&[IoSlice::new(blocks)], at)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Writes what did not fill a block; only a write through the page cache can end within one.
+fn write_end(output: &Output) -> io::Result<()> {
+    if output.rest.is_empty() {
+        return Ok(());
+    }
+    output.file.set_direct(false)?;
+    output.file.write_at(&[IoSlice::new(&output.rest)], output.end - output.rest.len() as u64)
 }
