@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::bench_s3::BenchS3Args;
 
@@ -136,14 +137,14 @@ pub(crate) enum LogLevel {
 }
 
 impl LogLevel {
-    /// As a filter directive.
-    pub(crate) fn as_str(self) -> &'static str {
+    /// As a filter.
+    pub(crate) fn filter(self) -> LevelFilter {
         match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
         }
     }
 }

@@ -28,6 +28,7 @@ pub(crate) use refusal::Refusal;
 use crate::config::Mode;
 use control::Control;
 use plan::{Join, Plan};
+use survey::Seen;
 
 /// An open cluster.
 pub(crate) struct Cluster {
@@ -74,7 +75,8 @@ impl Opener<'_> {
         let store = self.meta.join("kv");
         let had_metadata = survey::has_content(&*self.disk, &store)?;
         if !had_metadata {
-            self.refuse_lost_metadata()?;
+            // What would be refused later is refused before anything is made.
+            plan::plan(&Layout::empty(), "", self.look_for_orphans()?)?;
         }
         self.disk.create_dir_all(self.meta).with_context(|| cannot("make", self.meta))?;
         let kv = Lsm::open(&store, self.runtime.clone(), LsmOptions::default())
@@ -96,7 +98,7 @@ impl Opener<'_> {
             Some(record) => (record, stored_layout.is_none()),
             None => {
                 // Without a record there must be no drive either: it would belong to lost metadata.
-                self.refuse_lost_metadata()?;
+                self.look_for_orphans()?;
                 (control.create_record().await?, true)
             }
         };
@@ -206,11 +208,13 @@ impl Opener<'_> {
         }
     }
 
-    fn refuse_lost_metadata(&self) -> anyhow::Result<()> {
+    /// What is at the places of drives, as long as none of it is a drive: without metadata nobody could tell
+    /// what its data is.
+    fn look_for_orphans(&self) -> anyhow::Result<Vec<Seen>> {
         let slots = survey::slots(&*self.disk, self.mode, None)?;
         let seen = survey::look(&self.disk, slots);
         match seen.iter().find(|seen| seen.identity().is_some()) {
-            None => Ok(()),
+            None => Ok(seen),
             Some(seen) => {
                 let (meta, drive) = (self.meta.to_owned(), seen.slot.path.clone());
                 Err(Refusal::MetadataLost { meta, drive }.into())
