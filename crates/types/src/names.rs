@@ -60,7 +60,9 @@ impl BucketName {
 fn looks_like_ipv4(text: &str) -> bool {
     let parts: Vec<&str> = text.split('.').collect();
     parts.len() == 4
-        && parts.iter().all(|p| !p.is_empty() && p.len() <= 3 && p.bytes().all(|b| b.is_ascii_digit()))
+        && parts
+            .iter()
+            .all(|p| !p.is_empty() && p.len() <= 3 && p.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// An object key: 1 to 1,024 bytes of UTF-8, any characters, never normalised. `a` and `a/b`, `..`, `//`
@@ -157,8 +159,24 @@ mod tests {
             assert!(BucketName::new(good).is_ok(), "{good}");
         }
         for bad in [
-            "", "ab", "Abc", "a_b", "-abc", "abc-", ".abc", "a..b", "192.168.5.4", "999.1.1.1",
-            "xn--abc", "sthree-a", "abc-s3alias", "abc--ol-s3", "a b", "a/b", "bücket", &"a".repeat(64),
+            "",
+            "ab",
+            "Abc",
+            "a_b",
+            "-abc",
+            "abc-",
+            ".abc",
+            "a..b",
+            "192.168.5.4",
+            "999.1.1.1",
+            "xn--abc",
+            "sthree-a",
+            "abc-s3alias",
+            "abc--ol-s3",
+            "a b",
+            "a/b",
+            "bücket",
+            &"a".repeat(64),
         ] {
             assert!(BucketName::new(bad).is_err(), "{bad}");
         }
