@@ -9,5 +9,4 @@ run:
 # Installs what the tests need (once), then runs all of them.
 test:
 	cargo xtask setup
-	cargo build --release -p undercroft
 	cargo test --workspace --release

@@ -31,13 +31,9 @@ pub fn server_binary() -> &'static Path {
         let profile = if profile == "debug" { "dev".to_owned() } else { profile };
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let mut command = Command::new(cargo);
-        command.current_dir(repository()).args([
-            "build",
-            "-p",
-            "undercroft",
-            "--profile",
-            &profile,
-        ]);
+        // The features are then those of a test of the whole workspace, so that nothing is compiled twice.
+        let arguments = ["test", "--workspace", "--no-run", "--profile", &profile];
+        command.current_dir(repository()).args(arguments);
         if let Some(target) = profile_dir.parent() {
             command.arg("--target-dir").arg(target);
         }

@@ -244,7 +244,15 @@ impl Fetcher {
     fn report(&mut self, copy: ShardCopy, kind: DamageKind) {
         let Some(shard) = self.shards.get_mut(usize::from(copy.index)) else { return };
         if !std::mem::replace(&mut shard.reported, true) {
-            warn!(blob = %self.id, index = copy.index, drive = %copy.drive, ?kind, "a shard could not be used");
+            match kind {
+                // Said once for the drive, not for each of its shards.
+                DamageKind::Away => {
+                    debug!(blob = %self.id, index = copy.index, drive = %copy.drive, "read around an absent drive");
+                }
+                _ => {
+                    warn!(blob = %self.id, index = copy.index, drive = %copy.drive, ?kind, "a shard could not be used");
+                }
+            }
             (self.on_damage)(self.id, Damage { copy, kind });
         }
     }
