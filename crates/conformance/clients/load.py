@@ -2,6 +2,7 @@
 
     load.py run JOURNAL            writes from several threads until the server is gone
     load.py check JOURNAL STATE    compares what is there with what was acknowledged
+    load.py tamper lose|replace    breaks the promise, to see that the check notices
 
 The journal has a line when an operation begins and one when it was acknowledged. A value may be there afterwards
 if nothing that began after it was acknowledged has been acknowledged itself; anything else is a lost or a
@@ -71,7 +72,7 @@ class Writer:
                 self.wire = None
             if 200 <= answer.status < 300 and b"<Error>" not in answer.body:
                 return answer
-            if answer.status != 503:
+            if answer.status != 503 and key is not None:
                 print(f"refused: {method} {key} {query}: {answer}", file=sys.stderr)
             return None
         return None
@@ -240,5 +241,15 @@ def check(journal_path, state_path):
     sys.exit(1 if wrong else 0)
 
 
+def tamper(how):
+    with Wire(HOST) as wire:
+        key = min(key for key, (size, _) in listing(wire).items() if size > 0)
+        if how == "lose":
+            answer = wire.ask(request("DELETE", f"/{BUCKET}/{key}").sign(ROOT))
+        else:
+            answer = wire.ask(request("PUT", f"/{BUCKET}/{key}", body=b"something else").sign(ROOT))
+        assert answer.status in (200, 204), answer
+
+
 if __name__ == "__main__":
-    {"run": run, "check": check}[sys.argv[1]](*sys.argv[2:])
+    {"run": run, "check": check, "tamper": tamper}[sys.argv[1]](*sys.argv[2:])

@@ -28,7 +28,7 @@ class Form(Case):
         self.assertTrue(answer.headers["x-amz-request-id"])
 
     def test_text_in_errors_is_escaped(self):
-        for key in ("<script>", "&amp;", "]]>", "\x01", "é"):
+        for key in ("<script>", "&amp;", "]]>", "é", "\"'"):
             answer = signed("GET", f"/{self.bucket}/{key}")
             self.assertEqual(answer.status, 404)
             xml.fromstring(answer.body)
@@ -66,6 +66,9 @@ class NotBuilt(Case):
             query = [(name, "")] + ([("select-type", "2")] if name == "select" else [])
             with self.subTest(f"{method} {path}?{name}"):
                 answer = signed(method, f"/{self.bucket}{path}", query, body=b"<x/>" if method != "GET" else b"")
+                if (method, path, name) == ("GET", "", "versioning") and answer.status == 200:
+                    self.assertNotIn(b"<Status>", answer.body)  # there is none: the truth
+                    continue
                 if (method, name) in nonsense:
                     self.assertGreaterEqual(answer.status, 400, answer)
                 else:

@@ -186,6 +186,18 @@ impl Server {
         lines.iter().fold(String::new(), |all, line| all + line + "\n")
     }
 
+    /// Waits until it has written `text`: its endpoints come before the rest of what it says at the start.
+    ///
+    /// # Panics
+    /// When it does not within half a minute.
+    pub fn await_log(&self, text: &str) {
+        let begin = Instant::now();
+        while !self.log().contains(text) {
+            assert!(begin.elapsed() < Duration::from_secs(30), "no {text:?} in: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Whether it is still running.
     pub fn is_up(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -37,6 +37,8 @@ fn serve_on_one_drive_and_on_three() {
         let launch = Launch::serve(&scratch, drives);
         let server = started(&launch);
         assert_eq!(server.health()["geometry"], geometry);
+        server.await_log("back it up while stopped");
+        std::thread::sleep(Duration::from_millis(200));
         let warned = server.log().contains("no redundancy");
         assert_eq!(warned, drives.len() == 1, "{}", server.log());
         script("dataset.py", &server, &scratch, &["fill", "kept"]);
@@ -100,7 +102,7 @@ fn credentials_are_made_once_private_and_random() {
         let launch = Launch::dev(&scratch).without_root_pair();
         let server = started(&launch);
         let file = scratch.data().join("credentials.json");
-        assert!(server.log().contains(&file.display().to_string()), "{}", server.log());
+        server.await_log(&file.display().to_string());
         let mode = file.metadata().expect("the file is there").permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
         let text = std::fs::read_to_string(&file).expect("the file can be read");
@@ -179,7 +181,7 @@ fn the_admin_face_tells_figures_and_nothing_else() {
     assert_eq!(health["status"], "healthy");
     assert_eq!(health["nodes"].as_array().map(Vec::len), Some(5));
     assert_eq!(health["metadata"]["replicas"], 1);
-    assert!(server.log().contains("one replica"), "{}", server.log());
+    server.await_log("one replica");
     let metrics = get(server.admin(), "/metrics").expect("metrics").text();
     let value = |name: &str, labels: &[&str]| metric(&metrics, name, labels);
     let some = |found: Option<f64>| found.is_some_and(|value| value > 0.0);

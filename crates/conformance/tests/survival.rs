@@ -63,6 +63,33 @@ fn kill_9_under_load_loses_nothing_acknowledged() {
     server.stop();
 }
 
+#[test]
+fn the_check_after_a_kill_notices_a_lost_and_a_false_value() {
+    for how in ["lose", "replace"] {
+        let scratch = Scratch::new();
+        let journal = scratch.path().join("journal");
+        let (journal_text, state) = (journal.display().to_string(), scratch.path().join("state"));
+        let mut server = Server::start(&scratch);
+        let load = Client::script("load.py", &server, &scratch).args(&["run", &journal_text]);
+        let mut load = load.spawn();
+        wait_for_size(&journal, 8000);
+        server.kill9();
+        load.wait().expect("the load is our child");
+        let server = server.restart();
+        let check = || {
+            let script = Client::script("load.py", &server, &scratch);
+            script.args(&["check", &journal_text]).arg(state.display()).run()
+        };
+        let untouched = check();
+        assert!(untouched.success(), "{untouched}");
+        std::fs::remove_file(&state).expect("the state can be removed");
+        Client::script("load.py", &server, &scratch).args(&["tamper", how]).succeed();
+        let tampered = check();
+        assert!(!tampered.success(), "{how} was not noticed: {tampered}");
+        server.stop();
+    }
+}
+
 /// Waits until the load has really begun.
 fn wait_for_size(path: &std::path::Path, bytes: u64) {
     let begin = Instant::now();
@@ -92,7 +119,7 @@ fn two_of_five_nodes_lost_and_then_a_third() {
         .as_array()
         .map(|nodes| nodes.iter().filter(|n| n["state"] == "down").count());
     assert_eq!(down, Some(2), "{health}");
-    assert!(server.log().contains("DEGRADED"), "the banner does not say so: {}", server.log());
+    server.await_log("DEGRADED");
     script("dataset.py", &server, &scratch, &["check", "whole"]);
     // Three drives are left: writes use a smaller geometry that still has parity.
     script("dataset.py", &server, &scratch, &["fill", "three"]);
