@@ -48,10 +48,10 @@ impl Engine {
         }
     }
 
-    /// Removes an empty bucket.
+    /// Removes a bucket without objects; uploads in progress end with it, as on AWS.
     ///
     /// # Errors
-    /// [`DeleteBucketError::NotEmpty`] when it holds objects or uploads.
+    /// [`DeleteBucketError::NotEmpty`] when it holds objects: then no upload has been touched since there was one.
     pub async fn delete_bucket(
         &self,
         proof: Authorized<DeleteBucket>,
@@ -73,7 +73,8 @@ impl Engine {
                 .map_err(Failure::from)?;
             match attempts.commit(batch).await? {
                 Verdict::Committed(_) => return Ok(()),
-                Verdict::Conflict(0 | 1) => return Err(DeleteBucketError::NotEmpty),
+                Verdict::Conflict(0) => return Err(DeleteBucketError::NotEmpty),
+                Verdict::Conflict(1) => self.abort_uploads_of(home).await?,
                 Verdict::Conflict(_) => {}
             }
         }
