@@ -33,6 +33,7 @@ const SUBRESOURCES: &[(&str, &[Operation])] = &[
         ],
     ),
     ("uploads", &[Operation::CreateMultipartUpload, Operation::ListMultipartUploads]),
+    ("versioning", &[Operation::GetBucketVersioning]),
 ];
 
 /// Headers that stand for another operation when they come with the wrong one.
@@ -49,7 +50,7 @@ pub(crate) fn route(
     query: &Query,
     headers: &HeaderMap,
 ) -> ApiResult<Operation> {
-    unbuilt::check_query(query)?;
+    unbuilt::check_query(method, target, query)?;
     let operation = match target {
         Target::Service => service(method)?,
         Target::Bucket(_) => bucket(method, query)?,
@@ -86,6 +87,7 @@ fn service(method: &Method) -> ApiResult<Operation> {
 fn bucket(method: &Method, query: &Query) -> ApiResult<Operation> {
     match *method {
         Method::GET if query.has("location") => Ok(Operation::GetBucketLocation),
+        Method::GET if query.has("versioning") => Ok(Operation::GetBucketVersioning),
         Method::GET if query.has("uploads") => Ok(Operation::ListMultipartUploads),
         Method::GET => match query.get("list-type") {
             None => Ok(Operation::ListObjects),
@@ -202,6 +204,7 @@ mod tests {
             ("HEAD", "/abc", &[], "HeadBucket"),
             ("DELETE", "/abc/", &[], "DeleteBucket"),
             ("GET", "/abc?location", &[], "GetBucketLocation"),
+            ("GET", "/abc?versioning", &[], "GetBucketVersioning"),
             ("GET", "/abc", &[], "ListObjects"),
             ("GET", "/abc?list-type=2&prefix=acl", &[], "ListObjectsV2"),
             ("POST", "/abc?delete", &[], "DeleteObjects"),
@@ -233,7 +236,11 @@ mod tests {
     fn nothing_is_taken_for_something_else() {
         let routes: &[Case] = &[
             ("PUT", "/abc?acl", &[], "NotImplemented"),
-            ("GET", "/abc?versioning", &[], "NotImplemented"),
+            ("PUT", "/abc?versioning", &[], "NotImplemented"),
+            ("HEAD", "/abc?versioning", &[], "NotImplemented"),
+            ("GET", "/abc/k?versioning", &[], "NotImplemented"),
+            ("GET", "/abc?versioning&location", &[], "MethodNotAllowed"),
+            ("GET", "/abc?versioning&acl", &[], "NotImplemented"),
             ("PUT", "/abc/k?tagging", &[], "NotImplemented"),
             ("GET", "/abc/k?attributes", &[], "NotImplemented"),
             ("POST", "/abc/k?select&select-type=2", &[], "NotImplemented"),

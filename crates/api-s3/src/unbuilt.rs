@@ -1,8 +1,9 @@
 //! The one table of what S3 has and this server has not built: sub-resources, and headers that ask for a
 //! feature. Everything in it answers 501 (or the refusal named), never a success that did something else.
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
+use crate::address::Target;
 use crate::error::{ApiError, ApiResult, Code};
 use crate::query::Query;
 
@@ -49,6 +50,9 @@ const SUBRESOURCES: &[&str] = &[
     "versions",
     "website",
 ];
+
+/// Of those, the ones that are built for GET of a bucket.
+const READ_OF_BUCKETS: &[&str] = &["versioning"];
 
 /// What a header may say without asking for anything.
 enum Allowed {
@@ -109,8 +113,10 @@ const CHECKSUM_HEADERS: &[&str] = &[
 ];
 
 /// Refuses a query that names something that is not built.
-pub(crate) fn check_query(query: &Query) -> ApiResult<()> {
-    match query.iter().find(|(name, _)| SUBRESOURCES.contains(name)) {
+pub(crate) fn check_query(method: &Method, target: &Target, query: &Query) -> ApiResult<()> {
+    let reads = *method == Method::GET && matches!(target, Target::Bucket(_));
+    let built = |name| reads && READ_OF_BUCKETS.contains(&name);
+    match query.iter().find(|(name, _)| SUBRESOURCES.contains(name) && !built(name)) {
         Some((name, _)) => Err(ApiError::unbuilt(&format!("?{name}"))),
         None => Ok(()),
     }
@@ -159,6 +165,7 @@ mod tests {
     use http::header::{HeaderName, HeaderValue};
 
     use super::*;
+    use crate::address::Domains;
 
     fn check(name: &str, value: &str) -> Option<Code> {
         let mut headers = HeaderMap::new();
@@ -213,11 +220,16 @@ mod tests {
 
     #[test]
     fn every_unbuilt_sub_resource_is_refused() {
+        let bucket = Target::resolve("h", "/abc", &Domains::new(&[])).expect("a path");
         for name in SUBRESOURCES {
             let query = Query::parse(Some(name)).expect("a query");
-            assert_eq!(check_query(&query).expect_err("refused").code(), Code::NotImplemented);
+            let check = |method| check_query(&method, &bucket, &query).map_err(|e| e.code());
+            assert_eq!(check(Method::PUT), Err(Code::NotImplemented), "{name}");
+            if !READ_OF_BUCKETS.contains(name) {
+                assert_eq!(check(Method::GET), Err(Code::NotImplemented), "{name}");
+            }
         }
-        let query = Query::parse(Some("prefix=acl&uploads")).expect("a query");
-        assert!(check_query(&query).is_ok());
+        let query = Query::parse(Some("prefix=acl&uploads&versioning")).expect("a query");
+        assert!(check_query(&Method::GET, &bucket, &query).is_ok());
     }
 }

@@ -37,6 +37,8 @@ actions! {
     ListBucket: BucketRef = "s3:ListBucket";
     /// Read the bucket's region.
     GetBucketLocation: BucketRef = "s3:GetBucketLocation";
+    /// Read whether the bucket keeps versions.
+    GetBucketVersioning: BucketRef = "s3:GetBucketVersioning";
     /// List uploads in progress.
     ListBucketMultipartUploads: BucketRef = "s3:ListBucketMultipartUploads";
     /// Read an object or its metadata; the source of a copy.

@@ -9,6 +9,7 @@ mod delete_bucket;
 mod delete_object;
 mod delete_objects;
 mod get_bucket_location;
+mod get_bucket_versioning;
 mod get_object;
 mod head_bucket;
 mod head_object;
@@ -56,6 +57,7 @@ operations! {
     CreateBucket: create_bucket;
     HeadBucket: head_bucket;
     GetBucketLocation: get_bucket_location;
+    GetBucketVersioning: get_bucket_versioning;
     DeleteBucket: delete_bucket;
     ListObjects: list_objects;
     ListObjectsV2: list_objects_v2;

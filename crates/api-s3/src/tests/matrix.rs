@@ -17,6 +17,7 @@ fn request_for(operation: Operation) -> Request {
         Operation::CreateBucket => Request::new("PUT", "/theirs"),
         Operation::HeadBucket => Request::new("HEAD", "/theirs"),
         Operation::GetBucketLocation => Request::new("GET", "/theirs?location="),
+        Operation::GetBucketVersioning => Request::new("GET", "/theirs?versioning="),
         Operation::DeleteBucket => Request::new("DELETE", "/theirs"),
         Operation::ListObjects => Request::new("GET", "/theirs"),
         Operation::ListObjectsV2 => Request::new("GET", "/theirs?list-type=2"),

@@ -25,6 +25,9 @@ async fn buckets() {
     assert_eq!(head.ok(200).header("x-amz-bucket-region"), REGION);
     let location = server.ask("GET", "/bucket?location=", b"").await;
     assert!(location.ok(200).text().contains("<LocationConstraint xmlns="));
+    let versioning = server.ask("GET", "/bucket?versioning=", b"").await;
+    assert!(versioning.ok(200).text().ends_with("2006-03-01/\"></VersioningConfiguration>"));
+    server.ask("GET", "/absent?versioning=", b"").await.refused(404, "NoSuchBucket");
     let listed = server.ask("GET", "/", b"").await;
     assert_eq!(listed.ok(200).element("Name"), "bucket");
     for name in ["aa1", "aa2", "ab1"] {
@@ -38,7 +41,8 @@ async fn buckets() {
     assert_eq!((page.ok(200).element("Name"), page.element("ContinuationToken")), ("aa2", ""));
     server.ask("PUT", "/bucket/k", b"x").await.ok(200);
     server.ask("DELETE", "/bucket", b"").await.refused(409, "BucketNotEmpty");
-    server.ask("DELETE", "/bucket/k", b"").await.ok(204);
+    server.ask("DELETE", "/bucket/k?versionId=null", b"").await.ok(204);
+    server.ask("POST", "/bucket/k?uploads=", b"").await.ok(200);
     server.ask("DELETE", "/bucket", b"").await.ok(204);
     server.ask("GET", "/bucket", b"").await.refused(404, "NoSuchBucket");
     assert_eq!(server.ask("HEAD", "/bucket", b"").await.ok(404).body, b"");
