@@ -158,8 +158,8 @@ fn sound_header(draw: &mut Draw<'_>) -> ShardHeader {
     let (data_shards, parity_shards) = (1 + draw.u8() % 16, draw.u8() % 16);
     let mut id = shard_id(draw);
     id.index %= data_shards + parity_shards;
-    let (blob_len, payload_len) = (draw.u64() >> 9, draw.u64() >> 9);
-    ShardHeader { id, data_shards, parity_shards, blob_len, payload_len }
+    let (blob_len, payload_len, home) = (draw.u64() >> 9, draw.u64() >> 9, draw.u64());
+    ShardHeader { id, data_shards, parity_shards, blob_len, payload_len, home }
 }
 
 fn record(draw: &mut Draw<'_>) -> Record {
