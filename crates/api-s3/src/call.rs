@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use objects::{ChecksumAlgorithm, ChecksumValue};
 use parking_lot::Mutex;
 use s3s::crypto::Checksum as _;
 use tenancy::action::Action;
 use tenancy::{Authorized, BucketRef, ObjectRef, Principal};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use types::{BucketName, ObjectKey, PartNumber, UploadId};
 
 use crate::address::{Target, clip};
@@ -25,8 +25,50 @@ use crate::{copy_source, mapping};
 pub(crate) struct Shared {
     /// What the face is made of.
     pub(crate) config: S3Config,
-    /// Memory for XML documents, in KiB.
+    /// Memory for XML documents as text, in KiB.
     pub(crate) xml_memory: Arc<Semaphore>,
+    /// Memory for their trees, in KiB. Apart from the text's, which slow clients may hold for long.
+    pub(crate) tree_memory: Arc<Semaphore>,
+}
+
+/// Most elements of a document: more than 10,000 parts with a checksum each have.
+const ELEMENTS_MAX: usize = 50_000;
+/// What an element takes in memory, its text aside, is at most this for each of its tags.
+const TAG_BYTES: usize = 192;
+/// The most that one tree may take of [`Shared::tree_memory`], in bytes.
+pub(crate) const TREE_MAX_BYTES: usize = 2 * ELEMENTS_MAX * TAG_BYTES + 1024;
+
+/// A document, and its share of the memory for them.
+pub(crate) struct Document {
+    root: Element,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl std::ops::Deref for Document {
+    type Target = Element;
+
+    fn deref(&self) -> &Element {
+        &self.root
+    }
+}
+
+impl Shared {
+    /// The tree of a document with that root. Its size is known before it is built: small elements take far more
+    /// memory than their text does.
+    async fn tree(&self, document: &[u8], root: &str) -> ApiResult<Document> {
+        let kibibytes = tree_kibibytes(document)?;
+        let memory = self.tree_memory.clone().acquire_many_owned(kibibytes).await;
+        let _memory = memory.map_err(|_| Code::ServiceUnavailable)?;
+        let root = Element::parse(document, root).map_err(|_| Code::MalformedXml)?;
+        Ok(Document { root, _memory })
+    }
+}
+
+/// Memory that the tree of `document` may take; `MalformedXML` when no document that S3 knows has as many elements.
+fn tree_kibibytes(document: &[u8]) -> ApiResult<u32> {
+    let tags = document.iter().filter(|b| **b == b'<').count();
+    let kibibytes = u32::try_from((tags * TAG_BYTES).div_ceil(1024)).ok();
+    kibibytes.filter(|_| tags <= 2 * ELEMENTS_MAX).ok_or_else(|| Code::MalformedXml.into())
 }
 
 /// A verified request.
@@ -151,8 +193,12 @@ impl Call {
         root: &str,
         max_bytes: usize,
         check: impl FnOnce(&HeaderMap, &[u8]) -> ApiResult<()>,
-    ) -> ApiResult<Option<Element>> {
-        let Some(mut body) = self.body.get_mut().take() else { return Ok(None) };
+    ) -> ApiResult<Option<Document>> {
+        let Some(mut body) = self.body.get_mut().take() else {
+            // A body without a declared length is not the same as no body.
+            let framed = self.headers.contains_key(header::TRANSFER_ENCODING);
+            return if framed { Err(Code::MissingContentLength.into()) } else { Ok(None) };
+        };
         if body.len() > max_bytes as u64 {
             return Err(Code::MaxMessageLengthExceeded.into());
         }
@@ -175,7 +221,7 @@ impl Call {
         if bytes.is_empty() {
             return Ok(None);
         }
-        Element::parse(&bytes, root).map(Some).map_err(|_| Code::MalformedXml.into())
+        self.shared.tree(&bytes, root).await.map(Some)
     }
 }
 
@@ -190,4 +236,22 @@ pub(crate) fn check_checksum(value: &ChecksumValue, bytes: &[u8]) -> ApiResult<(
         ChecksumAlgorithm::Sha256 => Sha256::checksum(bytes).as_slice() == value.as_bytes(),
     };
     if matches { Ok(()) } else { Err(Code::BadDigest.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_good_document_has_room_and_a_hoard_of_elements_has_not() {
+        let part =
+            "<Part><PartNumber>1</PartNumber><ETag>a</ETag><ChecksumCRC32>b</ChecksumCRC32></Part>";
+        let longest = format!("<?xml?><C>{}</C>", part.repeat(10_000));
+        let kibibytes = tree_kibibytes(longest.as_bytes()).expect("room");
+        assert!(kibibytes as usize <= TREE_MAX_BYTES / 1024);
+        let hoard = "<a/>".repeat(2 * ELEMENTS_MAX + 1);
+        assert_eq!(tree_kibibytes(hoard.as_bytes()).map_err(|e| e.code()), Err(Code::MalformedXml));
+        let taken = std::mem::size_of::<Element>() * 2 + 2 * std::mem::size_of::<usize>();
+        assert!(taken <= TAG_BYTES, "{taken}");
+    }
 }

@@ -278,9 +278,23 @@ fn etag_condition(headers: &HeaderMap, name: &str) -> ApiResult<Option<EtagCondi
     Ok((!etags.is_empty()).then_some(EtagCondition::OneOf(etags)))
 }
 
+/// As [`etag_condition`], where a header that names no ETag is refused: whoever sends it means to hold something
+/// back, and it must not be let through for that.
+fn strict_condition(headers: &HeaderMap, name: &str) -> ApiResult<Option<EtagCondition>> {
+    match etag_condition(headers, name)? {
+        None if headers.contains_key(name) => {
+            Err(ApiError::with(Code::InvalidArgument, "A condition needs an ETag, or *")
+                .detail("ArgumentName", name))
+        }
+        condition => Ok(condition),
+    }
+}
+
 /// Conditions of a read. `prefix` is empty, or `x-amz-copy-source-`.
 pub(crate) fn read_conditions(headers: &HeaderMap, prefix: &str) -> ApiResult<ReadConditions> {
     let name = |name: &str| format!("{prefix}{name}");
+    // A GET with an empty header only gets what it may read anyway; a copy writes.
+    let etag_condition = if prefix.is_empty() { etag_condition } else { strict_condition };
     let date = |name: String| -> ApiResult<_> {
         Ok(only_header(headers, &name)?.and_then(parse_http_date))
     };
@@ -300,8 +314,8 @@ pub(crate) fn write_conditions(headers: &HeaderMap) -> ApiResult<WriteConditions
         }
     }
     Ok(WriteConditions {
-        if_match: etag_condition(headers, "if-match")?,
-        if_none_match: etag_condition(headers, "if-none-match")?,
+        if_match: strict_condition(headers, "if-match")?,
+        if_none_match: strict_condition(headers, "if-none-match")?,
     })
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::address::{Domains, Target};
 use crate::body::{ChunkSigner, Idle, RequestBody, Wire};
-use crate::call::{Call, Shared};
+use crate::call::{Call, Shared, TREE_MAX_BYTES};
 use crate::config::S3Config;
 use crate::error::{ApiError, ApiResult, Code};
 use crate::gate::{self, Admitted, Policy};
@@ -60,9 +60,11 @@ impl Service {
         let verifier = Verifier::new(config.credentials.clone());
         let places = Arc::new(Semaphore::new(config.limits.max_in_flight));
         let xml_memory = config.limits.xml_memory_bytes.max(XML_MEMORY_MIN_BYTES) / 1024;
-        let xml_memory = Arc::new(Semaphore::new(xml_memory));
+        let tree_memory = xml_memory.max(TREE_MAX_BYTES / 1024);
+        let (xml_memory, tree_memory) =
+            (Arc::new(Semaphore::new(xml_memory)), Arc::new(Semaphore::new(tree_memory)));
         Self {
-            shared: Arc::new(Shared { config, xml_memory }),
+            shared: Arc::new(Shared { config, xml_memory, tree_memory }),
             policy,
             verifier,
             places,
@@ -185,7 +187,14 @@ impl Service {
             ("gate", phases.gate),
             ("wait", phases.wait.saturating_sub(phases.gate)),
             ("auth", phases.auth.saturating_sub(phases.wait)),
-            ("work", if phases.auth.is_zero() { Duration::ZERO } else { total - phases.auth }),
+            (
+                "work",
+                if phases.auth.is_zero() {
+                    Duration::ZERO
+                } else {
+                    total.saturating_sub(phases.auth)
+                },
+            ),
             ("total", total),
         ]);
         headers.insert(header::SERVER, SERVER);

@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests use the file system directly")]
 
+mod attacks_e2e;
 mod matrix;
 mod objects_e2e;
 mod server_e2e;

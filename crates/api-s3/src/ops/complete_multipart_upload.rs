@@ -25,7 +25,7 @@ pub(super) async fn run(mut call: Call) -> ApiResult<Reply> {
     let proof = call.may_object::<PutObject>().await?;
     let document =
         call.document("CompleteMultipartUpload", DOCUMENT_MAX_BYTES, |_, _| Ok(())).await?;
-    let parts = parts(&document.ok_or(Code::MalformedXml)?)?;
+    let parts = parts(&*document.ok_or(Code::MalformedXml)?)?;
     let request = CompleteRequest {
         checksum: whole_checksum(&call.headers, parts.len())?,
         declared_len: declared_len(&call.headers)?,

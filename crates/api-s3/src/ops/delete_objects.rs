@@ -17,8 +17,10 @@ const DOCUMENT_MAX_BYTES: usize = 8 << 20;
 
 pub(super) async fn run(mut call: Call) -> ApiResult<Reply> {
     require_digest(&mut call)?;
+    // Before anything of the document is read: whoever may not delete costs no memory.
+    call.may_objects::<DeleteObject>(Vec::new()).await?;
     let document = call.document("Delete", DOCUMENT_MAX_BYTES, check_digest).await?;
-    let order = Order::read(&document.ok_or(Code::MalformedXml)?)?;
+    let order = Order::read(&*document.ok_or(Code::MalformedXml)?)?;
     let keys: Vec<ObjectKey> =
         order.entries.iter().filter_map(|entry| entry.key.as_ref().ok().cloned()).collect();
     let proofs = call.may_objects::<DeleteObject>(keys).await?;
