@@ -4,6 +4,7 @@
 //! loopback unless told otherwise. It can read figures and nothing else: no object, no key, no secret. What
 //! it reports comes through [`Source`], so that it knows neither drives nor the metadata store.
 
+mod connections;
 mod health;
 mod metrics;
 mod report;

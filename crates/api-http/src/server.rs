@@ -1,17 +1,20 @@
 //! The listener and its routes.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use runtime::Clock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::connections::Bounded;
 use crate::health::{self, Status};
 use crate::metrics::MetricsHandle;
 use crate::report::Source;
@@ -34,7 +37,7 @@ pub enum ServeError {
 
 /// A bound admin listener that does not serve yet.
 pub struct AdminServer {
-    listener: TcpListener,
+    listener: Bounded,
     address: SocketAddr,
     router: Router,
 }
@@ -56,12 +59,16 @@ impl AdminServer {
         source: Arc<dyn Source>,
         metrics: MetricsHandle,
         version: &'static str,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, ServeError> {
         let bind = |source| ServeError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
-        let router = router(Shared { source, metrics, version });
-        Ok(Self { listener, address, router })
+        let mut router = router(Shared { source, metrics, version });
+        if address.ip().is_loopback() {
+            router = router.layer(middleware::from_fn(refuse_rebound_names));
+        }
+        Ok(Self { listener: Bounded::new(listener, clock), address, router })
     }
 
     /// The address with the port that was picked.
@@ -90,6 +97,35 @@ fn router(shared: Shared) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(shared)
+}
+
+/// A web page may give its own name the address of this machine's loopback interface, and then read what is served
+/// there (DNS rebinding). Nobody reaches a loopback listener by a name but `localhost`.
+async fn refuse_rebound_names(request: Request, next: Next) -> Response {
+    if is_local_name(request.headers()) {
+        return next.run(request).await;
+    }
+    let message = "this listener is for this machine: ask for it as localhost or by its address";
+    let body = json!({ "error": "misdirected_request", "message": message });
+    json_response(StatusCode::MISDIRECTED_REQUEST, &body)
+}
+
+/// Whether the one `Host` is an address or a name of the loopback interface.
+fn is_local_name(headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let Ok(host) = host.to_str() else { return false };
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if host.parse::<SocketAddr>().is_ok() || bracketed.unwrap_or(host).parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let name = match host.split_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        Some(_) => return false,
+        None => host,
+    };
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 async fn index(State(shared): State<Shared>) -> Response {
@@ -133,4 +169,44 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
 fn json_response(code: StatusCode, body: &Value) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (code, kind, format!("{body:#}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_this_machine() {
+        let local = |host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().expect("a value"));
+            is_local_name(&headers)
+        };
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1:9001",
+            "[::1]",
+            "[::1]:9001",
+            "localhost",
+            "LocalHost:9001",
+            "undercroft.localhost:9001",
+            "10.0.0.1:80",
+        ] {
+            assert!(local(host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "evil.example:9001",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "[::1].evil.example",
+            "localhost:evil",
+            "x",
+            "",
+            ":9001",
+        ] {
+            assert!(!local(host), "{host}");
+        }
+        assert!(!is_local_name(&HeaderMap::new()));
+    }
 }

@@ -7,6 +7,7 @@ use api_http::{
     AdminServer, DriveReport, DriveState, MetadataReport, MetricsHandle, NodeReport,
     RedundancyReport, Report, Source,
 };
+use runtime::Runtime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use types::{DriveId, NodeId};
@@ -43,8 +44,12 @@ impl Source for Switch {
 }
 
 async fn ask(address: std::net::SocketAddr, request: &str) -> (u16, String) {
+    ask_as(address, request, "localhost").await
+}
+
+async fn ask_as(address: std::net::SocketAddr, request: &str, host: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.expect("the listener is there");
-    let head = format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let head = format!("{request} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await.expect("the request is sent");
     let mut reply = String::new();
     stream.read_to_string(&mut reply).await.expect("the reply is text");
@@ -60,7 +65,8 @@ async fn health_metrics_index_and_strangers() {
     assert!(MetricsHandle::install("9.9.9").is_err());
     let any = "127.0.0.1:0".parse().expect("an address");
     let server =
-        AdminServer::bind(any, source.clone(), handle, "9.9.9").await.expect("a free port");
+        AdminServer::bind(any, source.clone(), handle, "9.9.9", Runtime::real().clock).await;
+    let server = server.expect("a free port");
     let address = server.address();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(async {
@@ -91,6 +97,10 @@ async fn health_metrics_index_and_strangers() {
     let (code, body) = ask(address, "GET /nothing?secret=1").await;
     assert!(code == 404 && body.contains("not_found") && !body.contains("secret"), "{body}");
     assert_eq!(ask(address, "POST /health").await.0, 405);
+
+    let (code, body) = ask_as(address, "GET /health", "evil.example:9001").await;
+    assert!(code == 421 && !body.contains("node-1"), "{body}");
+    assert_eq!(ask_as(address, "GET /health", &address.to_string()).await.0, 503);
 
     stop.send(()).expect("the server still runs");
     serving.await.expect("no panic").expect("a clean end");

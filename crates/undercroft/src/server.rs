@@ -110,7 +110,8 @@ async fn serve_engine(
     let s3_address = s3.local_addr().context("the S3 listener has no address")?;
     let status = ServerStatus::new(cluster, engine.clone(), config.meta.display().to_string());
     let status = Arc::new(status);
-    let admin = AdminServer::bind(config.admin_listen, status, metrics.clone(), VERSION)
+    let clock = runtime.clock.clone();
+    let admin = AdminServer::bind(config.admin_listen, status, metrics.clone(), VERSION, clock)
         .await
         .with_context(|| cannot_listen("administration", "--admin-listen", config.admin_listen))?;
     let banner = banner(config, cluster, &keys, s3_address, admin.address());
