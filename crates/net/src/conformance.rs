@@ -33,7 +33,8 @@ pub async fn run(carrier: &dyn Carrier, drive: DriveId, away: DriveId) {
 fn header(sequence: u64, payload_len: u64) -> ShardHeader {
     let blob = BlobId { session: SessionId::new(77), sequence };
     let id = ShardId { blob, index: 1, copy: CopyId::new(!sequence) };
-    ShardHeader { id, data_shards: 2, parity_shards: 1, blob_len: 2 * payload_len, payload_len }
+    let (blob_len, home) = (2 * payload_len, sequence);
+    ShardHeader { id, data_shards: 2, parity_shards: 1, blob_len, payload_len, home }
 }
 
 fn frames(header: &ShardHeader) -> Vec<Frame> {

@@ -42,7 +42,9 @@ async fn a_detached_drive_is_away_until_it_is_attached_again() {
         index: 0,
         copy: CopyId::new(1),
     };
-    let header = ShardHeader { id, data_shards: 1, parity_shards: 0, blob_len: 3, payload_len: 3 };
+    let (blob_len, payload_len) = (3, 3);
+    let header =
+        ShardHeader { id, data_shards: 1, parity_shards: 0, blob_len, payload_len, home: 7 };
     let frame = || vec![Frame::seal(&id, 0, Bytes::from_static(b"abc"))];
     let mut writer = carrier.create(DRIVE, header).await.expect("begun");
     let store = carrier.detach(DRIVE).expect("it was there");

@@ -29,7 +29,7 @@ use placement::{Drive, DriveRole, Layout};
 use runtime::Runtime;
 use runtime::disk::RealDisk;
 use shards::{Identity, Store, StoreOptions};
-use types::{DriveId, NodeId, SessionId};
+use types::{BucketId, DriveId, NodeId, SessionId};
 
 struct Arguments {
     geometry: erasure::Geometry,
@@ -133,7 +133,8 @@ async fn write(store: BlobStore, len: usize, md5: bool) -> StoredBlob {
         let pieces = (0..len / piece.len()).map(move |_| Ok(piece.clone()));
         let mut body: model::BodyStream = Box::pin(futures::stream::iter(pieces));
         let mut hasher = Hasher::new(md5, None);
-        let stored = store.write(len as u64, &mut body, &mut hasher).await.expect("room");
+        let stored =
+            store.write(BucketId::new(1), len as u64, &mut body, &mut hasher).await.expect("room");
         hasher.finish().await;
         stored
     });

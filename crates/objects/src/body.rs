@@ -10,6 +10,7 @@ use crate::digest::{ChecksumAlgorithm, ChecksumValue, Digests, Hasher};
 use crate::engine::Engine;
 use crate::error::{BodyError, DigestMismatch, Failure, PutError, StoreError, UploadError};
 use crate::model::{BodyStream, DeclaredDigests, DeclaredValue};
+use crate::schema::Home;
 
 /// A body that was read to its end and verified.
 pub(crate) struct Taken {
@@ -113,10 +114,11 @@ impl Drop for Pending {
 }
 
 impl Engine {
-    /// Reads exactly `len` bytes of `body` to its end, stores them durably unless they are few, and verifies what
-    /// was declared. `algorithm` is the checksum to compute when none was declared.
+    /// Reads exactly `len` bytes of `body` to its end, stores them durably (under `home`) unless they are few, and
+    /// verifies what was declared. `algorithm` is the checksum to compute when none was declared.
     pub(crate) async fn take_body(
         &self,
+        home: Home,
         len: u64,
         body: BodyStream,
         declared: DeclaredDigests,
@@ -130,7 +132,7 @@ impl Engine {
             TakenBytes::Inline { bytes: collect(len, body, &mut hasher).await?, _held: held }
         } else {
             let mut body: BodyStream = Box::pin(body.fuse());
-            let blob = self.inner.blobs.write(len, &mut body, &mut hasher).await?;
+            let blob = self.inner.blobs.write(home.bucket(), len, &mut body, &mut hasher).await?;
             let pending = Pending { blob, blobs: self.inner.blobs.clone(), held: true };
             expect_end(&mut body).await?;
             TakenBytes::Blob(pending)

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use runtime::{Progress, Worker};
 use types::{BlobId, Token};
 
-use crate::blob::{OnDamage, Relocate};
+use crate::blob::{Held, OnDamage, Relocate};
 use crate::engine::Engine;
 use crate::error::Failure;
 use crate::ledger::Ledger;
@@ -95,15 +95,16 @@ impl Engine {
         Ok(self.inner.blobs.open(blob.to_stored(), range, on_damage, Some(relocate)).await?)
     }
 
-    /// As [`Self::open_blob`], beginning with the first poll.
+    /// As [`Self::open_blob`], beginning with the first poll; `base` pays for it.
     pub(crate) fn read_blob(
         &self,
         home: Home,
         blob: &BlobLocation,
         range: Range<u64>,
+        base: Arc<Held>,
     ) -> OutputStream {
         let (on_damage, relocate) = self.callbacks(home);
-        self.inner.blobs.read(blob.to_stored(), range, on_damage, Some(relocate))
+        self.inner.blobs.read(blob.to_stored(), range, on_damage, Some(relocate), base)
     }
 
     fn callbacks(&self, home: Home) -> (OnDamage, Relocate) {

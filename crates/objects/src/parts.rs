@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kv::{Direction, KeyRange};
 
+use crate::blob::Held;
 use crate::engine::Engine;
 use crate::error::{Failure, GetError, ReadError};
 use crate::model::OutputStream;
@@ -124,19 +125,24 @@ impl Engine {
                 break located;
             }
         };
-        let read = self.read_part(set, &first, &range, true).await?;
-        let rest = Rest { engine: self.clone(), cursor, set, at: first.range().end, range };
+        // Before anything is sent: what has begun must never have to wait for others.
+        let base = match first.range().end < range.end {
+            true => Some(self.inner.blobs.base(range.end - range.start).await?),
+            false => None,
+        };
+        let read = self.read_part(set, &first, &range, None).await?;
+        let rest = Rest { engine: self.clone(), cursor, set, at: first.range().end, range, base };
         let rest = stream::try_unfold(rest, Rest::next).try_flatten();
         Ok(Box::pin(Shared::new(read.chain(rest))))
     }
 
-    /// Reads what `range` of the whole takes from one part; with `eager`, the first bytes now.
+    /// Reads what `range` of the whole takes from one part: the first bytes now, or, when `base` pays for it, later.
     async fn read_part(
         &self,
         set: PartSet,
         located: &Located,
         range: &Range<u64>,
-        eager: bool,
+        base: Option<Arc<Held>>,
     ) -> Result<OutputStream, Failure> {
         let own = located.range();
         let wanted = range.start.clamp(own.start, own.end) - own.start
@@ -145,10 +151,10 @@ impl Engine {
             return Ok(Box::pin(stream::empty()));
         }
         let home = Home::of(set.home);
-        match &located.part.blob {
-            Some(blob) if eager => self.open_blob(home, blob, wanted).await,
-            Some(blob) => Ok(self.read_blob(home, blob, wanted)),
-            None => {
+        match (&located.part.blob, base) {
+            (Some(blob), None) => self.open_blob(home, blob, wanted).await,
+            (Some(blob), Some(base)) => Ok(self.read_blob(home, blob, wanted, base)),
+            (None, _) => {
                 let key = body::part_key(home, set.upload, located.number);
                 let found = self.inner.kv.get(&key).await?.ok_or(Failure::Damaged("body"))?;
                 let context = body::Context::Part(set.upload, located.number);
@@ -180,6 +186,8 @@ struct Rest {
     set: PartSet,
     at: u64,
     range: Range<u64>,
+    /// Pays for all of it; `None` when there is nothing.
+    base: Option<Arc<Held>>,
 }
 
 impl Rest {
@@ -200,7 +208,7 @@ impl Rest {
             return Err(Failure::Damaged("part"));
         }
         self.at = located.range().end;
-        self.engine.read_part(self.set, &located, &self.range, false).await
+        self.engine.read_part(self.set, &located, &self.range, self.base.clone()).await
     }
 }
 

@@ -37,7 +37,7 @@ impl Engine {
             // The commit decides; this spares the client from sending what cannot be stored.
             self.check_conditions(place, &conditions).await?;
         }
-        let taken = self.take_body(len, body, digests, None).await?;
+        let taken = self.take_body(place.home, len, body, digests, None).await?;
         self.commit_put(place, headers, &conditions, taken).await
     }
 

@@ -8,7 +8,7 @@ mod dirs;
 mod staging;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -59,8 +59,9 @@ pub(crate) struct Files {
     drive: Arc<Drive>,
     cache: Arc<OpenFiles>,
     next_temp: AtomicU64,
-    /// Directories that are there, durably.
-    dirs: Mutex<BTreeSet<DirKey>>,
+    /// Directories that are there, and whether they are known to be so durably: of one that was found when the
+    /// store opened the name may be in the page cache only.
+    dirs: Mutex<BTreeMap<DirKey, bool>>,
     /// Held while a name comes or goes.
     census: Mutex<Census>,
     syncs: DirSync,
@@ -93,14 +94,13 @@ impl Files {
             let path = temp.join(&entry.name);
             drive.disk.remove(&path).map_err(|e| OpenError::io("remove", &path, &e))?;
         }
-        let mut dirs = BTreeSet::new();
+        let mut dirs = BTreeMap::new();
         for outer in list(&root)?.iter().filter(|entry| entry.is_dir) {
             let Ok(session) = outer.name.parse::<SessionId>() else { continue };
             for inner in list(&root.join(&outer.name))?.iter().filter(|entry| entry.is_dir) {
                 let number = u64::from_str_radix(&inner.name, 16).ok();
-                dirs.extend(
-                    number.map(|n| (session, n)).filter(|key| dir_name(*key) == inner.name),
-                );
+                let key = number.map(|n| (session, n)).filter(|key| dir_name(*key) == inner.name);
+                dirs.extend(key.map(|key| (key, false)));
             }
         }
         Ok(Self {
@@ -189,11 +189,11 @@ impl Files {
 
     fn ensure_dir(&self, key: DirKey) -> Result<(), ShardError> {
         let mut dirs = self.dirs.lock();
-        if !dirs.contains(&key) {
+        if dirs.get(&key) != Some(&true) {
             let dir = self.dir(key);
             let made = self.drive.disk.create_dir_all(&dir);
             made.map_err(|error| self.drive.write_failed("make", &dir, &error))?;
-            dirs.insert(key);
+            dirs.insert(key, true);
         }
         Ok(())
     }
@@ -201,7 +201,7 @@ impl Files {
     /// Removes a shard's file, durably; whether it was there. May wait.
     pub(crate) fn delete(&self, id: &ShardId) -> Result<bool, ShardError> {
         let key = dir_key(id);
-        if !self.dirs.lock().contains(&key) {
+        if !self.dirs.lock().contains_key(&key) {
             return Ok(false);
         }
         let path = self.path(id);
@@ -240,8 +240,11 @@ impl Files {
         found: &mut BTreeMap<ShardId, ShardHeader>,
     ) -> Result<(), ShardError> {
         let from = after.map_or(Bound::Unbounded, |after| Bound::Included(dir_key(after)));
-        let dirs: Vec<DirKey> = self.dirs.lock().range((from, Bound::Unbounded)).copied().collect();
-        for key in dirs {
+        let dirs = self.dirs.lock();
+        let behind: Vec<DirKey> =
+            dirs.range((from, Bound::Unbounded)).map(|(key, _)| *key).collect();
+        drop(dirs);
+        for key in behind {
             for id in self.ids_in(key)? {
                 if after.is_some_and(|after| id <= *after) {
                     continue;
@@ -279,7 +282,7 @@ impl Files {
     pub(crate) fn count_next(&self) -> bool {
         let mut census = self.census.lock();
         let from = census.position.map_or(Bound::Unbounded, Bound::Excluded);
-        let next = self.dirs.lock().range((from, Bound::Unbounded)).next().copied();
+        let next = self.dirs.lock().range((from, Bound::Unbounded)).next().map(|(key, _)| *key);
         let Some(key) = next else {
             census.done = true;
             return true;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use types::{BlobId, SessionId};
 
-pub(crate) use append::{Appender, Put, Request};
+pub(crate) use append::{Appender, Put, Request, Waiting};
 pub(crate) use recover::recover;
 pub(crate) use scan::split_frames;
 pub(crate) use segment::{Segment, seal_bytes};

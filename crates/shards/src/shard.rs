@@ -26,6 +26,9 @@ pub struct ShardHeader {
     pub blob_len: u64,
     /// Length of this shard's payload in bytes, checksums not counted.
     pub payload_len: u64,
+    /// Where the writer keeps the blob's record: whoever meets the shard on a drive finds the record by it. Never
+    /// interpreted here.
+    pub home: u64,
 }
 
 impl ShardHeader {

@@ -7,7 +7,7 @@ use types::limits;
 
 use crate::drive::Reservation;
 use crate::files::{LargeFile, QUEUE_FRAMES, Step};
-use crate::segments::{Put, Request};
+use crate::segments::{Put, Request, Waiting};
 use crate::store::{Core, QUEUE_KIB};
 use crate::{Frame, ShardError, ShardHeader};
 
@@ -77,12 +77,17 @@ impl ShardSink {
         let (reply, answer) = oneshot::channel();
         match std::mem::replace(&mut self.target, Target::Committed) {
             Target::Small(frames, room) => {
-                let kib = (self.header.stored_len() / 1024 + 1).min(QUEUE_KIB as u64) as u32;
+                let kib = (self.header.stored_len() / 1024 + 2).min(QUEUE_KIB as u64) as u32;
+                let away = || self.core.drive.away();
                 let permit = self.core.queue_room.clone().acquire_many_owned(kib).await;
-                let permit = permit.map_err(|_| self.core.drive.away())?;
+                let mut permit = permit.map_err(|_| away())?;
+                let place = permit.split(1).ok_or_else(away)?;
                 let put = Put { header: self.header, frames, room, permit, reply };
-                let sent = self.core.queue.send(Request::Put(put));
-                sent.map_err(|_| self.core.drive.away())?;
+                let (waiting, recall) = Waiting::new(put, place);
+                self.core.queue.send(Request::Put(waiting)).map_err(|_| away())?;
+                let answered = answer.await.unwrap_or_else(|_| Err(away()));
+                drop(recall);
+                return answered;
             }
             Target::Large(file) => {
                 if file.commit(reply) {

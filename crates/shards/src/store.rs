@@ -28,6 +28,9 @@ const INLINE_FRAMES: u64 = 4;
 /// Frames that one read returns at most: 16 MiB.
 const READ_FRAMES_MAX: u64 = 256;
 
+/// Calls that may wait for a thread at once: with a disk that hangs, more are not even queued.
+const CALLS_MAX: usize = 1024;
+
 /// KiB of small shards that may wait for the thread that writes segments.
 pub(crate) const QUEUE_KIB: usize = 64 * 1024;
 
@@ -82,6 +85,8 @@ pub(crate) struct Core {
     pub(crate) writes: Pool,
     pub(crate) queue: Sender<Request>,
     pub(crate) queue_room: Arc<Semaphore>,
+    /// Places for calls in the queues of `reads` and `writes`.
+    calls: Arc<Semaphore>,
 }
 
 impl Store {
@@ -134,6 +139,7 @@ impl Store {
             writes: threads("shard-write", drive.options.write_threads)?,
             queue,
             queue_room: Arc::new(Semaphore::new(QUEUE_KIB)),
+            calls: Arc::new(Semaphore::new(CALLS_MAX)),
             drive,
             segments,
             files,
@@ -336,11 +342,16 @@ impl Store {
         job: impl FnOnce(&Core) -> Result<T, ShardError> + Send + 'static,
     ) -> Result<T, ShardError> {
         self.core.drive.check_open()?;
+        let place = self.core.calls.clone().acquire_owned().await;
+        let place = place.map_err(|_| self.core.drive.away())?;
         let (reply, answer) = oneshot::channel();
         let core = self.core.clone();
         pool.submit(move || {
-            // The caller may have gone away.
-            let _ = reply.send(job(&core));
+            let _place = place;
+            // The caller may have gone away, before this or meanwhile.
+            if !reply.is_closed() {
+                let _ = reply.send(job(&core));
+            }
         });
         answer.await.unwrap_or_else(|_| Err(self.core.drive.away()))
     }

@@ -24,9 +24,10 @@ prop_compose! {
         parity_shards in 0u8..16,
         blob_len in 0u64..1 << 56,
         payload_len in 0u64..1 << 56,
+        home: u64,
     ) -> ShardHeader {
         let data_shards = 32 - parity_shards;
-        ShardHeader { id, data_shards, parity_shards, blob_len, payload_len }
+        ShardHeader { id, data_shards, parity_shards, blob_len, payload_len, home }
     }
 }
 

@@ -98,7 +98,8 @@ fn the_drawing_of_a_record_is_right() {
     assert_eq!(SHARD_HEADER[33..40], [0; 7]);
     assert_eq!(SHARD_HEADER[40..48], header.blob_len.to_le_bytes());
     assert_eq!(SHARD_HEADER[48..56], header.payload_len.to_le_bytes());
-    assert_eq!(SHARD_HEADER[56..80], [0; 24]);
+    assert_eq!(SHARD_HEADER[56..64], header.home.to_le_bytes());
+    assert_eq!(SHARD_HEADER[64..80], [0; 16]);
     let sum = twox_hash::XxHash3_64::oneshot(&SHARD_HEADER[..80]);
     assert_eq!(SHARD_HEADER[80..], sum.to_le_bytes());
 }
@@ -136,12 +137,13 @@ fn the_drawing_of_a_segment_is_right() {
 
     let page = &SEGMENT[4096..8192];
     assert_eq!(page[..16], *b"UCsp\x03\0\0\0\0\0\0\0\0\0\0\0");
-    let entry = &page[16 + 56..];
+    let entry = &page[16 + 64..];
     let second = small()[2];
     assert_eq!(entry[..25], codec::encode_shard_id(&second.id));
     assert_eq!((entry[25], entry[26], u32_at(entry, 28)), (3, 2, 2));
     assert_eq!(u64_at(entry, 32), 1024 + 2 * 88 + 112 + 312);
     assert_eq!((u64_at(entry, 40), u64_at(entry, 48)), (second.blob_len, second.payload_len));
+    assert_eq!(u64_at(entry, 56), second.home);
     let live = &SEGMENT[8192 + 50 + 48 + 16..];
     assert_eq!(u64_at(live, 0), 0b0111, "the fourth record is a dead shard, the fifth a delete");
 }

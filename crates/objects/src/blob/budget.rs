@@ -55,15 +55,11 @@ impl Budget {
     pub(crate) async fn acquire(&self, bytes: usize) -> Result<Held, Busy> {
         tokio::select! {
             biased;
-            held = self.acquire_patiently(bytes) => held,
+            permit = self.units.clone().acquire_many_owned(self.units_of(bytes)) => {
+                permit.map(|permit| Held { _permit: permit }).map_err(|_| Busy)
+            }
             () = self.clock.sleep(WAIT) => Err(Busy),
         }
-    }
-
-    /// As [`Self::acquire`], waiting for as long as it takes.
-    pub(crate) async fn acquire_patiently(&self, bytes: usize) -> Result<Held, Busy> {
-        let permit = self.units.clone().acquire_many_owned(self.units_of(bytes)).await;
-        permit.map(|permit| Held { _permit: permit }).map_err(|_| Busy)
     }
 
     /// Takes `bytes` if half of the budget remains free then: for going faster, not for going on.

@@ -26,7 +26,8 @@ use net::{Carrier, ShardId};
 use parking_lot::Mutex;
 use placement::Layout;
 use runtime::Runtime;
-use types::{BlobId, CopyId, DriveId, SessionId};
+use types::limits::FRAME_BYTES;
+use types::{BlobId, BucketId, CopyId, DriveId, SessionId};
 
 pub(crate) use budget::{Budget, Busy, Held};
 
@@ -37,7 +38,7 @@ use budget::Pool;
 use cutter::{Allowance, Cutter};
 use drives::Drives;
 use latency::Latency;
-use writers::Writers;
+use writers::{What, Writers};
 
 /// How long the removal of garbage may hold a request up.
 const REMOVE_MAX: Duration = Duration::from_secs(2);
@@ -155,7 +156,8 @@ impl BlobStore {
         self.inner.geometry
     }
 
-    /// Stores exactly `len` bytes of `body`, which must end there. Every byte goes through `digests` too.
+    /// Stores exactly `len` bytes of `body`, which must end there. The caller will put the blob's record under
+    /// `home`, which every shard repeats. Every byte goes through `digests` too.
     /// When this returns a blob it is durable on at least a write quorum of drives. Nothing is read of the
     /// body before there is memory for it. Dropping the future leaves nothing that a reader can see.
     ///
@@ -163,13 +165,14 @@ impl BlobStore {
     /// See [`StoreError`]; nothing is left behind but garbage of this session.
     pub(crate) async fn write(
         &self,
+        home: BucketId,
         len: u64,
         body: &mut BodyStream,
         digests: &mut Hasher,
     ) -> Result<StoredBlob, StoreError> {
         let inner = &*self.inner;
         let id = self.next_id();
-        let (mut writers, allowance) = inner.begin(id, len).await?;
+        let (mut writers, allowance) = inner.begin(What { blob: id, len, home }).await?;
         let (geometry, matrix) = (writers.geometry(), Matrix::default());
         let codec = inner.codec(geometry, matrix);
         let means = (inner.pool.clone(), allowance, inner.runtime.clock.clone());
@@ -206,16 +209,28 @@ impl BlobStore {
         read::open(self.inner.clone(), blob, range, (on_damage, relocate)).await
     }
 
-    /// As [`Self::open`], but begins with the first poll and waits for memory as long as it takes: for the
-    /// parts behind the first of one body.
+    /// What pays for the parts behind the first of a body of `len` bytes, a stripe at a time. A reader that waited
+    /// for memory in mid-body could wait for ever: for those who hold memory until they get its bytes.
+    ///
+    /// # Errors
+    /// [`ReadError::Busy`] after a few seconds.
+    pub(crate) async fn base(&self, len: u64) -> Result<Arc<Held>, ReadError> {
+        let stripe_bytes = self.inner.geometry.data() * FRAME_BYTES;
+        let bytes = read::base_bytes(len, stripe_bytes);
+        self.inner.budget.acquire(bytes).await.map(Arc::new).map_err(|_| ReadError::Busy)
+    }
+
+    /// As [`Self::open`], but begins with the first poll and never waits for memory, because `base` pays: for the
+    /// parts behind the first of one body, which are read one after the other.
     pub(crate) fn read(
         &self,
         blob: StoredBlob,
         range: Range<u64>,
         on_damage: OnDamage,
         relocate: Option<Relocate>,
+        base: Arc<Held>,
     ) -> OutputStream {
-        read::lazy(self.inner.clone(), blob, range, (on_damage, relocate))
+        read::lazy(self.inner.clone(), blob, range, (on_damage, relocate), base)
     }
 
     fn next_id(&self) -> BlobId {
@@ -232,19 +247,19 @@ impl Inner {
 
     /// Takes the memory, chooses drives and begins a shard on each. Drives that fail at this point are left out
     /// and the choice is made again, with a smaller geometry if need be.
-    async fn begin(&self, id: BlobId, len: u64) -> Result<(Writers<'_>, Allowance), StoreError> {
+    async fn begin(&self, what: What) -> Result<(Writers<'_>, Allowance), StoreError> {
         let mut failed = HashSet::new();
         let mut last = None;
         loop {
-            let choice = match self.drives.choose(id, self.geometry, &failed).await {
+            let choice = match self.drives.choose(what.blob, self.geometry, &failed).await {
                 Ok(choice) => choice,
                 Err(error) => return Err(last.unwrap_or(error)),
             };
-            let shape = BlobShape { geometry: choice.geometry, len };
+            let shape = BlobShape { geometry: choice.geometry, len: what.len };
             let allowance = Allowance::acquire(&self.budget, shape).await;
             let allowance = allowance.map_err(|Busy| StoreError::Busy)?;
             let before = failed.len();
-            match Writers::open(self, (id, len), choice, &mut failed).await {
+            match Writers::open(self, what, choice, &mut failed).await {
                 Ok(writers) => return Ok((writers, allowance)),
                 Err(error) if failed.len() == before => return Err(error),
                 Err(error) => last = Some(error),

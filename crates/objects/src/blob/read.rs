@@ -35,7 +35,7 @@ struct Reader {
     end: u64,
     windows: u64,
     /// Pays for one stripe at a time, for the reader's whole life.
-    base: Option<Held>,
+    base: Option<Arc<Held>>,
 }
 
 /// A part of the blob in memory.
@@ -67,9 +67,7 @@ impl Reader {
     }
 
     fn base_bytes(&self) -> usize {
-        let len = usize::try_from(self.range.end.saturating_sub(self.range.start));
-        // A frame is always read whole.
-        len.unwrap_or(usize::MAX).saturating_add(2 * FRAME_BYTES).min(self.stripe_bytes())
+        base_bytes(self.range.end.saturating_sub(self.range.start), self.stripe_bytes())
     }
 
     /// The next stripes to fetch and what pays for them. While something is still `unread`, only what can be
@@ -96,10 +94,6 @@ impl Reader {
         stripes: Range<u64>,
         credit: Option<Held>,
     ) -> Result<Window, ReadError> {
-        if self.base.is_none() {
-            let base = self.store.budget.acquire_patiently(self.base_bytes()).await;
-            self.base = Some(base.map_err(|_| ReadError::Busy)?);
-        }
         let pieces = self.fetcher.fetch(stripes.clone(), &self.range).await?;
         self.next = stripes.end;
         self.windows += 1;
@@ -118,7 +112,7 @@ pub(super) async fn open(
     let mut window = None;
     if reader.next < reader.end {
         let base = reader.store.budget.acquire(reader.base_bytes()).await;
-        reader.base = Some(base.map_err(|_| ReadError::Busy)?);
+        reader.base = Some(base.map(Arc::new).map_err(|_| ReadError::Busy)?);
         if let Some((stripes, credit)) = reader.plan(false) {
             window = Some(reader.fetch(stripes, credit).await?);
         }
@@ -126,14 +120,23 @@ pub(super) async fn open(
     Ok(Box::pin(Output { window, ahead: Ahead::Idle(reader) }))
 }
 
-/// Begins with the first poll.
+/// Bytes that a reader of `len` bytes holds for its whole life.
+pub(super) fn base_bytes(len: u64, stripe_bytes: usize) -> usize {
+    // A frame is always read whole.
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    len.saturating_add(2 * FRAME_BYTES).min(stripe_bytes)
+}
+
+/// Begins with the first poll; `base` pays.
 pub(super) fn lazy(
     store: Arc<Inner>,
     blob: StoredBlob,
     range: Range<u64>,
     (on_damage, relocate): (OnDamage, Option<Relocate>),
+    base: Arc<Held>,
 ) -> OutputStream {
-    let reader = Box::new(Reader::new(store, blob, range, on_damage, relocate));
+    let mut reader = Box::new(Reader::new(store, blob, range, on_damage, relocate));
+    reader.base = Some(base);
     Box::pin(Output { window: None, ahead: Ahead::Idle(reader) })
 }
 

@@ -24,6 +24,9 @@ use crate::error::BodyError;
 use crate::model::OutputStream;
 use drives::TestDrives;
 
+/// The bucket under which the blobs' records would be.
+const HOME: BucketId = BucketId::new(0xb0c);
+
 /// A store over `drives` healthy drives in memory.
 struct Bench {
     store: BlobStore,
@@ -71,7 +74,7 @@ impl Bench {
 
     async fn write(&self, bytes: &[u8]) -> Result<StoredBlob, StoreError> {
         let mut hasher = Hasher::new(false, None);
-        self.store.write(bytes.len() as u64, &mut body(bytes, 50_021), &mut hasher).await
+        self.store.write(HOME, bytes.len() as u64, &mut body(bytes, 50_021), &mut hasher).await
     }
 
     fn on_damage(&self) -> OnDamage {

@@ -9,7 +9,7 @@ use futures::future::OptionFuture;
 use futures::stream::FuturesUnordered;
 use net::{Carrier, ShardError, ShardHeader, ShardId, ShardWriter};
 use tracing::{error, warn};
-use types::{BlobId, CopyId, DriveId};
+use types::{BlobId, BucketId, CopyId, DriveId};
 
 use super::cutter::Batch;
 use super::drives::Choice;
@@ -21,11 +21,20 @@ const GRACE: Duration = Duration::from_secs(2);
 /// No step takes longer than this, however few shards have taken it.
 const STEP_MAX: Duration = Duration::from_secs(60);
 
+/// What is being written.
+#[derive(Clone, Copy)]
+pub(super) struct What {
+    pub(super) blob: BlobId,
+    /// Length in bytes.
+    pub(super) len: u64,
+    /// The bucket under which its record will be.
+    pub(super) home: BucketId,
+}
+
 /// All shards of one blob being written. Dropping it leaves nothing but what was already committed.
 pub(super) struct Writers<'a> {
     store: &'a Inner,
-    blob: BlobId,
-    len: u64,
+    what: What,
     choice: Choice,
     shards: Vec<Shard>,
     /// Drives that failed this blob.
@@ -66,14 +75,13 @@ impl<'a> Writers<'a> {
     /// [`StoreError::Full`] or [`StoreError::TooFewDrives`]; the drives that failed are added to `failed`.
     pub(super) async fn open(
         store: &'a Inner,
-        (blob, len): (BlobId, u64),
+        what: What,
         choice: Choice,
         failed: &mut HashSet<DriveId>,
     ) -> Result<Self, StoreError> {
         let mut writers = Self {
             store,
-            blob,
-            len,
+            what,
             shards: Vec::new(),
             failed: failed.clone(),
             replay: None,
@@ -114,7 +122,7 @@ impl<'a> Writers<'a> {
         let mut copies: Vec<ShardCopy> = copies.map(Shard::copy).collect();
         copies.sort_unstable_by_key(|copy| copy.index);
         if let Err(error) = committed {
-            self.store.remove(self.blob, &copies).await;
+            self.store.remove(self.what.blob, &copies).await;
             return Err(error);
         }
         let total = self.choice.geometry.total() as u8;
@@ -130,18 +138,19 @@ impl<'a> Writers<'a> {
 
     fn new_shard(&self, index: u8, drive: DriveId) -> Shard {
         let copy = CopyId::new(self.store.runtime.entropy.nonzero_u64());
-        Shard { id: ShardId { blob: self.blob, index, copy }, drive, state: State::New }
+        Shard { id: ShardId { blob: self.what.blob, index, copy }, drive, state: State::New }
     }
 
     fn header(&self, id: ShardId) -> ShardHeader {
         let geometry = self.geometry();
-        let shape = BlobShape { geometry, len: self.len };
+        let shape = BlobShape { geometry, len: self.what.len };
         ShardHeader {
             id,
             data_shards: geometry.data() as u8,
             parity_shards: geometry.parity() as u8,
-            blob_len: self.len,
+            blob_len: self.what.len,
             payload_len: shape.shard_len(),
+            home: self.what.home.get(),
         }
     }
 

@@ -48,7 +48,7 @@ impl Engine {
         }
         let (upload, _) = self.find_upload(place).await?;
         let algorithm = algorithm_for(&upload, &declared)?;
-        let taken = self.take_body(len, body, declared, algorithm).await?;
+        let taken = self.take_body(place.home, len, body, declared, algorithm).await?;
         self.commit_part(place, number, taken).await
     }
 

@@ -48,6 +48,7 @@ async fn copies_share_their_blob_and_outlive_their_source() {
     // The source's bucket may go; what the copy shares stays where it was.
     world.engine.delete_bucket(world.on_bucket("first").await).await.expect("removed");
     assert_eq!(world.get_in("other", "c").await.map(|b| b.len()), Some(LARGE));
+    assert_eq!(world.check_shards().await, DRIVES as usize);
     world.check().await;
 }
 

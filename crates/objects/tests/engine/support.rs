@@ -10,7 +10,7 @@ use erasure::Geometry;
 use futures::{StreamExt as _, stream};
 use kv::Kv;
 use kv::lsm::{Lsm, LsmOptions};
-use net::LocalCarrier;
+use net::{Carrier as _, LocalCarrier};
 use objects::*;
 use placement::{Drive, DriveRole, Layout};
 use runtime::Runtime;
@@ -19,7 +19,9 @@ use shards::{Identity, Store, StoreOptions};
 use tempfile::TempDir;
 use tenancy::action::Action;
 use tenancy::{Authorized, BucketRef, Gate, ObjectRef, Principal};
-use types::{AccessKeyId, AccountId, BucketName, DriveId, NodeId, ObjectKey, PartNumber, UploadId};
+use types::{
+    AccessKeyId, AccountId, BucketId, BucketName, DriveId, NodeId, ObjectKey, PartNumber, UploadId,
+};
 
 pub struct World {
     pub engine: Engine,
@@ -247,6 +249,24 @@ impl World {
 
     pub async fn abort(&self, key: &str, upload: UploadId) -> Result<(), UploadError> {
         self.engine.abort_upload(self.on(key).await, upload).await
+    }
+
+    /// Whoever meets a shard on a drive finds the record of its blob, and the shard in it. How many there are.
+    pub async fn check_shards(&self) -> usize {
+        use objects::schema::{Home, Record as _, blob};
+        let mut shards = 0;
+        for drive in self.carrier.drives() {
+            for header in self.carrier.list(drive, None, 10_000).await.expect("a list") {
+                let key = blob::key(Home::of(BucketId::new(header.home)), header.id.blob);
+                let record = self.kv.get(&key).await.expect("a look").expect("the blob's record");
+                let location = blob::Blob::decode(&record.value).expect("a blob").location;
+                let place = (header.id.index, drive, header.id.copy);
+                let copies = location.copies.iter().map(|c| (c.index, c.drive, c.copy));
+                assert!(copies.into_iter().any(|copy| copy == place), "{header:?} on {drive}");
+                shards += 1;
+            }
+        }
+        shards
     }
 
     /// Everything that must hold between the records at rest.

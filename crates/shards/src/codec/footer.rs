@@ -12,7 +12,7 @@ use crate::{ShardHeader, ShardId};
 pub const PAGE_BYTES: usize = 4096;
 
 /// Length of an index entry.
-pub const INDEX_ENTRY_BYTES: usize = 56;
+pub const INDEX_ENTRY_BYTES: usize = 64;
 
 /// Entries in a full page.
 pub const PAGE_ENTRIES: usize = (PAGE_BYTES - PAGE_HEADER_BYTES - 8) / INDEX_ENTRY_BYTES;
@@ -59,7 +59,8 @@ pub fn encode_page(salt: u64, page: u32, entries: &[IndexEntry]) -> Vec<u8> {
         bytes.extend_from_slice(&encode_shard_id(&entry.header.id));
         bytes.extend_from_slice(&[entry.header.data_shards, entry.header.parity_shards, 0]);
         bytes.extend_from_slice(&entry.number.to_le_bytes());
-        for field in [entry.offset, entry.header.blob_len, entry.header.payload_len] {
+        let ShardHeader { blob_len, payload_len, home, .. } = entry.header;
+        for field in [entry.offset, blob_len, payload_len, home] {
             bytes.extend_from_slice(&field.to_le_bytes());
         }
     }
@@ -91,8 +92,8 @@ fn entry(input: &mut Input<'_>) -> Option<IndexEntry> {
     let (data_shards, parity_shards) = (input.u8()?, input.u8()?);
     input.zeroes::<1>()?;
     let (number, offset) = (input.u32()?, input.u64()?);
-    let (blob_len, payload_len) = (input.u64()?, input.u64()?);
-    let header = ShardHeader { id, data_shards, parity_shards, blob_len, payload_len };
+    let (blob_len, payload_len, home) = (input.u64()?, input.u64()?, input.u64()?);
+    let header = ShardHeader { id, data_shards, parity_shards, blob_len, payload_len, home };
     (header.is_sound() && offset <= 1 << 56).then_some(IndexEntry { header, number, offset })
 }
 

@@ -99,7 +99,7 @@ pub fn padded(len: u64) -> u64 {
 pub fn encode_record(record: &Record, salt: u64) -> [u8; RECORD_HEADER_BYTES] {
     let (kind, id, k, m, a, b, c) = match record.body {
         RecordBody::Shard(h) => {
-            (KIND_SHARD, h.id, h.data_shards, h.parity_shards, h.blob_len, h.payload_len, 0)
+            (KIND_SHARD, h.id, h.data_shards, h.parity_shards, h.blob_len, h.payload_len, h.home)
         }
         RecordBody::Delete { id, segment, number, bytes } => {
             (KIND_DELETE, id, 0, 0, segment, u64::from(number), bytes)
@@ -149,9 +149,15 @@ fn record_fields(body: &[u8]) -> Option<Record> {
     let (segment, offset) = (input.u64()?, input.u64()?);
     let body = match kind {
         KIND_SHARD => {
-            let header =
-                ShardHeader { id, data_shards, parity_shards, blob_len: a, payload_len: b };
-            (header.is_sound() && c == 0).then_some(RecordBody::Shard(header))?
+            let header = ShardHeader {
+                id,
+                data_shards,
+                parity_shards,
+                blob_len: a,
+                payload_len: b,
+                home: c,
+            };
+            header.is_sound().then_some(RecordBody::Shard(header))?
         }
         KIND_DELETE if data_shards == 0 && parity_shards == 0 => {
             RecordBody::Delete { id, segment: a, number: u32::try_from(b).ok()?, bytes: c }

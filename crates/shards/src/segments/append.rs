@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
+use parking_lot::Mutex;
 use runtime::disk::File;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -30,16 +31,12 @@ const HOLE_BYTES: u64 = 4096;
 
 /// What the thread is asked for.
 pub(crate) enum Request {
-    Put(Put),
+    /// Writes a shard, if its caller has not taken it back.
+    Put(Waiting),
     /// Deletes a shard that is in a segment; whether it was there.
-    Delete {
-        id: ShardId,
-        reply: oneshot::Sender<Result<bool, ShardError>>,
-    },
+    Delete { id: ShardId, reply: oneshot::Sender<Result<bool, ShardError>> },
     /// Seals the open segment and ends the thread.
-    Close {
-        reply: oneshot::Sender<()>,
-    },
+    Close { reply: oneshot::Sender<()> },
     /// Ends the thread.
     Stop,
 }
@@ -49,9 +46,37 @@ pub(crate) struct Put {
     pub(crate) header: ShardHeader,
     pub(crate) frames: Vec<Frame>,
     pub(crate) room: Reservation,
-    /// Bounds what is queued.
+    /// Bounds the bytes that are queued.
     pub(crate) permit: OwnedSemaphorePermit,
     pub(crate) reply: oneshot::Sender<Result<(), ShardError>>,
+}
+
+/// A shard in the queue: empty once the thread or the caller has taken it.
+pub(crate) struct Waiting {
+    slot: Arc<Mutex<Option<Put>>>,
+    stored_len: u64,
+    /// Bounds what is queued, empty or not.
+    _place: OwnedSemaphorePermit,
+}
+
+/// Takes a shard out of the queue again when dropped: a disk that hangs must not keep the memory of all those
+/// who have given it up.
+pub(crate) struct Recall(Arc<Mutex<Option<Put>>>);
+
+impl Waiting {
+    /// For the queue, and what its caller holds until it is answered.
+    pub(crate) fn new(put: Put, place: OwnedSemaphorePermit) -> (Self, Recall) {
+        let stored_len = put.header.stored_len();
+        let slot = Arc::new(Mutex::new(Some(put)));
+        (Self { slot: slot.clone(), stored_len, _place: place }, Recall(slot))
+    }
+}
+
+impl Drop for Recall {
+    fn drop(&mut self) {
+        let recalled = self.0.lock().take();
+        drop(recalled);
+    }
 }
 
 struct Kill {
@@ -119,10 +144,13 @@ impl Appender {
         let mut last = None;
         for request in group {
             match request {
-                Request::Put(put) => match self.check(&put.header, &puts) {
-                    Ok(()) => puts.push(put),
-                    Err(error) => answer(put.reply, Err(error)),
-                },
+                Request::Put(waiting) => {
+                    let Some(put) = waiting.slot.lock().take() else { continue };
+                    match self.check(&put.header, &puts) {
+                        Ok(()) => puts.push(put),
+                        Err(error) => answer(put.reply, Err(error)),
+                    }
+                }
                 Request::Delete { id, reply } => match self.find(&id) {
                     Ok(Some(found)) => kills.push(Kill::of(id, found, reply)),
                     Ok(None) => match self.segments.doubtful(&id) {
@@ -281,9 +309,14 @@ impl Appender {
             }
             for segment in &needless {
                 let path = segment_path(&self.drive.dir, segment.number());
-                if let Err(error) = self.drive.disk.remove(&path) {
-                    tracing::warn!(path = %path.display(), %error, "segment not removed");
-                    return;
+                match self.drive.disk.remove(&path) {
+                    // An earlier attempt got as far as this, and no further.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), %error, "segment not removed");
+                        return;
+                    }
+                    Ok(()) => {}
                 }
             }
             if let Err(error) = self.drive.disk.sync_dir(&dir) {
@@ -350,7 +383,7 @@ impl Appender {
 impl Request {
     fn bytes(&self) -> u64 {
         match self {
-            Self::Put(put) => put.header.stored_len(),
+            Self::Put(waiting) => waiting.stored_len,
             Self::Delete { .. } | Self::Close { .. } | Self::Stop => RECORD_HEADER_BYTES as u64,
         }
     }

@@ -65,7 +65,8 @@ pub fn shard(session: u64, sequence: u64, payload_len: u64) -> ShardHeader {
         index: (sequence % 5) as u8,
         copy: CopyId::new(sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
     };
-    ShardHeader { id, data_shards: 3, parity_shards: 2, blob_len: 3 * payload_len, payload_len }
+    let (blob_len, home) = (3 * payload_len, 0xb0c0 + sequence);
+    ShardHeader { id, data_shards: 3, parity_shards: 2, blob_len, payload_len, home }
 }
 
 /// The frames that the shard with this header has in all tests.

@@ -14,7 +14,7 @@ async fn many_large_writes_stay_within_the_budget_and_all_end() {
         let written = join_all((0..12).map(|_| async {
             let mut hasher = Hasher::new(true, Some(crate::digest::ChecksumAlgorithm::Sha256));
             let mut body = body(&bytes, 100_003);
-            let written = bench.store.write(bytes.len() as u64, &mut body, &mut hasher).await;
+            let written = bench.store.write(HOME, bytes.len() as u64, &mut body, &mut hasher).await;
             hasher.finish().await;
             written
         }));
@@ -44,7 +44,7 @@ async fn without_memory_a_write_is_refused_before_its_body_is_read() {
     let held = bench.store.budget().acquire(6 * MIB).await.expect("all is free");
     let mut body: BodyStream = Box::pin(futures::stream::poll_fn(|_| panic!("nobody reads this")));
     let mut hasher = Hasher::new(false, None);
-    let written = bench.in_time(bench.store.write(10, &mut body, &mut hasher)).await;
+    let written = bench.in_time(bench.store.write(HOME, 10, &mut body, &mut hasher)).await;
     assert_eq!(written, Err(StoreError::Busy));
     assert_eq!(bench.drives.open_writers(), 0);
     drop(held);
@@ -80,4 +80,23 @@ async fn reads_of_slow_clients_go_on_a_stripe_at_a_time() {
         assert_same(&collect(stream).await.expect("healthy drives"), &bytes);
     }
     assert_eq!(bench.store.budget().available(), 2 * MIB);
+}
+
+/// A part behind the first is read although all memory is taken, by those who wait for its bytes.
+#[tokio::test]
+async fn what_has_begun_never_waits_for_memory() {
+    let bench = Bench::with_budget("3+2", 5, 4 * MIB);
+    let bytes = pattern(MIB);
+    let blob = bench.write(&bytes).await.expect("healthy drives");
+    let base = bench.store.base(1 << 30).await.expect("there is room");
+    let rest = bench.store.budget().available();
+    let taken = bench.store.budget().acquire(rest).await.expect("there is room");
+    assert_eq!(bench.store.budget().available(), 0);
+    for _ in 0..2 {
+        let (blob, on_damage) = (blob.clone(), bench.on_damage());
+        let part = bench.store.read(blob.clone(), 0..blob.len, on_damage, None, base.clone());
+        assert_same(&bench.in_time(collect(part)).await.expect("healthy drives"), &bytes);
+    }
+    drop((base, taken));
+    assert_eq!(bench.store.budget().available(), 4 * MIB);
 }

@@ -43,7 +43,7 @@ async fn blobs_of_all_sizes_survive_the_loss_of_two_drives_of_five() {
     for len in [0, 1, 9_000, 200_000, 3 << 20, (3 << 20) + 1, 12_345_678] {
         let bytes = pattern(len);
         let mut hasher = Hasher::new(true, None);
-        let written = store.write(len as u64, &mut body(&bytes, 65_000), &mut hasher).await;
+        let written = store.write(HOME, len as u64, &mut body(&bytes, 65_000), &mut hasher).await;
         hasher.finish().await;
         let blob = written.expect("healthy drives");
         assert!(blob.missing.is_empty());

@@ -66,7 +66,7 @@ async fn the_digests_are_of_the_body() {
         let mut alone = Hasher::new(true, algorithm);
         bench
             .store
-            .write(len as u64, &mut body(&bytes, 70_001), &mut through_store)
+            .write(HOME, len as u64, &mut body(&bytes, 70_001), &mut through_store)
             .await
             .expect("healthy drives");
         alone.update(Bytes::from(bytes)).await;
@@ -108,7 +108,8 @@ async fn a_lazy_read_touches_no_drive_before_the_first_poll() {
     let bench = Bench::new("2+1", 3);
     let bytes = pattern(500_000);
     let blob = bench.write(&bytes).await.expect("healthy drives");
-    let stream = bench.store.read(blob, 100..400_000, bench.on_damage(), None);
+    let base = bench.store.base(blob.len).await.expect("room");
+    let stream = bench.store.read(blob, 100..400_000, bench.on_damage(), None, base);
     tokio::task::yield_now().await;
     assert_eq!(bench.drives.asked(), vec![]);
     assert_same(&collect(stream).await.expect("healthy drives"), &bytes[100..400_000]);

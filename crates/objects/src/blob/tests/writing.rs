@@ -166,7 +166,7 @@ async fn a_body_of_another_length_than_declared_leaves_nothing() {
             let bench = Bench::new("3+2", 5);
             let mut hasher = Hasher::new(true, None);
             let mut body = body(&bytes[..have], 64_000);
-            let written = bench.store.write(declared, &mut body, &mut hasher).await;
+            let written = bench.store.write(HOME, declared, &mut body, &mut hasher).await;
             let expected = match (have as u64).cmp(&declared) {
                 std::cmp::Ordering::Less => BodyError::Incomplete,
                 std::cmp::Ordering::Greater => BodyError::TooLong,
@@ -187,7 +187,7 @@ async fn an_error_of_the_body_is_passed_on_even_behind_its_last_byte() {
         let pieces = vec![Ok(bytes), Ok(Bytes::new()), Err(refused.clone())];
         let mut body: BodyStream = Box::pin(futures::stream::iter(pieces));
         let mut hasher = Hasher::new(false, None);
-        let written = bench.store.write(before as u64, &mut body, &mut hasher).await;
+        let written = bench.store.write(HOME, before as u64, &mut body, &mut hasher).await;
         assert_eq!(written, Err(StoreError::Body(refused.clone())));
         assert_eq!((bench.drives.shards(), bench.drives.open_writers()), (0, 0));
     }
@@ -199,7 +199,7 @@ async fn a_client_that_vanishes_leaves_nothing_open() {
     let pieces = futures::stream::iter(vec![Ok(Bytes::from(pattern(2_500_000)))]);
     let mut body: BodyStream = Box::pin(pieces.chain(futures::stream::pending()));
     let mut hasher = Hasher::new(false, None);
-    let mut write = Box::pin(bench.store.write(5_000_000, &mut body, &mut hasher));
+    let mut write = Box::pin(bench.store.write(HOME, 5_000_000, &mut body, &mut hasher));
     for _ in 0..200 {
         assert!(futures::poll!(&mut write).is_pending());
         tokio::task::yield_now().await;
