@@ -42,7 +42,8 @@ impl Engine {
             let [bucket, current, beside] = look;
             let current = present(bucket.as_ref(), current)?;
             request.conditions.check(current.object.etag, current.object.last_modified)?;
-            let (selected, checksum) = self.select(&current.object, request.selection).await?;
+            let selected = self.select(&current.object, request.selection, began).await?;
+            let Some((selected, checksum)) = selected else { continue };
             let opened =
                 self.open_body(&current.object, beside, selected.range.clone(), began).await?;
             if let Some(body) = opened {
@@ -63,29 +64,39 @@ impl Engine {
     ) -> Result<ObjectInfo, GetError> {
         let source = proof.into_resource();
         let place = Place { home: Home::of(source.bucket.id), key: source.key.as_str() };
-        let [bucket, current] = self.look([place.bucket_key(), place.current_key()]).await?;
-        let current = present(bucket.as_ref(), current)?;
-        request.conditions.check(current.object.etag, current.object.last_modified)?;
-        let (selected, checksum) = self.select(&current.object, request.selection).await?;
-        Ok(info(current.object, selected, checksum))
+        for _ in 0..LOOKS_MAX {
+            let began = self.inner.reads.begin();
+            let [bucket, current] = self.look([place.bucket_key(), place.current_key()]).await?;
+            let current = present(bucket.as_ref(), current)?;
+            request.conditions.check(current.object.etag, current.object.last_modified)?;
+            let selected = self.select(&current.object, request.selection, began).await?;
+            if let Some((selected, checksum)) = selected {
+                return Ok(info(current.object, selected, checksum));
+            }
+        }
+        Err(Failure::Contended.into())
     }
 
-    /// The bytes that a selection means, and the checksum to tell with them.
+    /// The bytes that a selection means, and the checksum to tell with them. `None` when the read must look again:
+    /// it came too late to be registered, and what it would look up may have been collected.
     async fn select(
         &self,
         object: &Object,
         selection: Selection,
-    ) -> Result<(Selected, Option<StoredChecksum>), GetError> {
+        began: Revision,
+    ) -> Result<Option<(Selected, Option<StoredChecksum>)>, GetError> {
         let Selection::Part(number) = selection else {
-            return Ok((selection::resolve(selection, object.len)?, object.checksum.clone()));
+            let selected = selection::resolve(selection, object.len)?;
+            return Ok(Some((selected, object.checksum.clone())));
         };
         let Body::Parts(set) = object.body else {
             if number.get() > 1 {
                 return Err(GetError::NoSuchPart { parts: 1 });
             }
             let selected = Selected { range: 0..object.len, partial: object.len > 0 };
-            return Ok((selected, object.checksum.clone()));
+            return Ok(Some((selected, object.checksum.clone())));
         };
+        let Some(_read) = self.inner.reads.open(began) else { return Ok(None) };
         let located = self.find_part(set, number.get()).await?;
         let range = located.begins..located.begins.saturating_add(located.part.len);
         let checksum = located.part.checksum.map(|value| StoredChecksum {
@@ -94,7 +105,7 @@ impl Engine {
             parts: None,
         });
         let partial = !range.is_empty();
-        Ok((Selected { range, partial }, checksum))
+        Ok(Some((Selected { range, partial }, checksum)))
     }
 
     /// The bytes of `range`; `beside` is what lies beside the object. `None` when the read must look again: it
