@@ -50,7 +50,8 @@ pub trait Disk: Send + Sync + 'static {
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes a directory and its parents; each new name is durable when this returns.
+    /// Makes a directory and its parents; each new name is durable when this returns, and so is that of the
+    /// deepest one that was there.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
     /// Removes an empty directory; `DirectoryNotEmpty` when it is not.

@@ -57,6 +57,10 @@ impl Disk for RealDisk {
                 None => break,
             }
         }
+        // The last name that is there may be of a process that was killed before it had synced it.
+        if !at.as_os_str().is_empty() {
+            sync_if_allowed(self.sync_dir(parent_of(at)))?;
+        }
         for dir in missing.iter().rev() {
             match fs::create_dir(dir) {
                 Ok(()) => {}
@@ -114,6 +118,19 @@ impl Disk for RealDisk {
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
         path.try_exists()
+    }
+}
+
+/// The directory of a name that somebody else made may not be ours to open.
+fn sync_if_allowed(outcome: io::Result<()>) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+    match outcome {
+        Err(error)
+            if [InvalidInput, PermissionDenied, ReadOnlyFilesystem].contains(&error.kind()) =>
+        {
+            Ok(())
+        }
+        outcome => outcome,
     }
 }
 
