@@ -99,11 +99,10 @@ impl Engine {
         let Some(_read) = self.inner.reads.open(began) else { return Ok(None) };
         let located = self.find_part(set, number.get()).await?;
         let range = located.begins..located.begins.saturating_add(located.part.len);
-        let checksum = located.part.checksum.map(|value| StoredChecksum {
-            value,
-            kind: ChecksumKind::FullObject,
-            parts: None,
-        });
+        // The kind is the object's, as on AWS: it says what the object's own checksum is made of.
+        let kind = object.checksum.as_ref().map_or(ChecksumKind::FullObject, |whole| whole.kind);
+        let checksum = located.part.checksum;
+        let checksum = checksum.map(|value| StoredChecksum { value, kind, parts: None });
         let partial = !range.is_empty();
         Ok(Some((Selected { range, partial }, checksum)))
     }

@@ -172,7 +172,7 @@ pub struct ObjectInfo {
     pub last_modified: UnixMillis,
     /// Its headers.
     pub headers: ObjectHeaders,
-    /// Its checksum, if one was stored. For a selection of one part: that part's.
+    /// Its checksum, if one was stored. For a selection of one part: that part's, with the kind of the object's.
     pub checksum: Option<StoredChecksum>,
     /// Number of parts, for objects made by a multipart upload.
     pub parts: Option<u32>,
