@@ -6,6 +6,7 @@ mod cli;
 mod cluster;
 mod config;
 mod logging;
+mod process;
 mod server;
 mod signals;
 mod status;

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use crate::banner::Banner;
 use crate::cluster::{Cluster, Opener};
 use crate::config::{self, KeyOrigin, Keys, Mode, ServerConfig};
+use crate::process;
 use crate::signals;
 use crate::status::ServerStatus;
 
@@ -36,6 +37,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// # Errors
 /// When it may not or cannot start; the message is for a person.
 pub(crate) async fn run(mut config: ServerConfig) -> anyhow::Result<()> {
+    process::prepare();
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let runtime = Runtime::real();
     let opener = Opener {
@@ -149,7 +151,7 @@ fn s3_config(
         region: config.region.clone(),
         domains: config.domains.clone(),
         runtime: runtime.clone(),
-        limits: S3Limits::default(),
+        limits: S3Limits { max_connections: process::connections_max(), ..S3Limits::default() },
     }
 }
 
