@@ -165,3 +165,30 @@ async fn a_delete_that_a_restart_believes_is_durable() {
         assert_whole(&store, &shard(1, 2, 9000)).await;
     }
 }
+
+/// A file system whose blocks are larger than those that direct writes are made of refuses them, first or in the
+/// middle: the same bytes go through the page cache.
+#[tokio::test]
+async fn direct_writes_that_are_refused_are_made_otherwise() {
+    let header = shard(1, 1, 3 * 1_048_576 + 12_345);
+    let mut refused = 0;
+    for after in 0.. {
+        let disk = sim_drive(64 << 20, after);
+        let store = open(&disk, 1).expect("opened");
+        let error = io::ErrorKind::InvalidInput;
+        disk.inject(Fault { call: Some(Call::Write), after, error, forever: false });
+        let outcome = put(&store, &header).await;
+        if outcome.is_err() {
+            // The end of the file, which is not written directly: that is a failure.
+            break;
+        }
+        refused += 1;
+        assert_eq!(store.status().state, DriveState::Up);
+        disk.heal();
+        drop(store);
+        disk.crash(after);
+        assert_whole(&open(&disk, 2).expect("opened again"), &header).await;
+        assert!(after < 1000, "the fault was never met");
+    }
+    assert!(refused >= 3, "refused {refused} times");
+}

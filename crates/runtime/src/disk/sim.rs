@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::{Disk, Entry, File, Lock, Space};
+use super::{DIRECT_ALIGN_BYTES, Disk, Entry, File, Lock, Space};
 
 mod inode;
 
@@ -441,7 +441,8 @@ impl Disk for SimDisk {
 impl SimDisk {
     fn handle(&self, inode: Arc<Mutex<Inode>>, writable: bool) -> SimFile {
         let epoch = self.shared.epoch.load(Ordering::SeqCst);
-        SimFile { shared: self.shared.clone(), inode, writable, epoch }
+        let direct = AtomicBool::new(false);
+        SimFile { shared: self.shared.clone(), inode, writable, direct, epoch }
     }
 
     /// Gives back the room of a file that has lost its last name (a handle may still read it).
@@ -477,6 +478,7 @@ struct SimFile {
     shared: Arc<Shared>,
     inode: Arc<Mutex<Inode>>,
     writable: bool,
+    direct: AtomicBool,
     epoch: u64,
 }
 
@@ -502,6 +504,19 @@ impl SimFile {
     }
 }
 
+/// Not `InvalidInput`, as a real disk answers: a caller that is ready for that must not get by unnoticed with a
+/// write that no disk takes.
+fn check_aligned(buffers: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
+    let is_aligned = |buffer: &io::IoSlice<'_>| {
+        buffer.as_ptr().align_offset(DIRECT_ALIGN_BYTES) == 0
+            && buffer.len().is_multiple_of(DIRECT_ALIGN_BYTES)
+    };
+    if offset.is_multiple_of(DIRECT_ALIGN_BYTES as u64) && buffers.iter().all(is_aligned) {
+        return Ok(());
+    }
+    Err(io::Error::other("a direct write that is not aligned"))
+}
+
 impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.enter(Call::Read)?;
@@ -510,6 +525,9 @@ impl File for SimFile {
 
     fn write_at(&self, buffers: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
         let outcome = self.enter(Call::Write);
+        if outcome.is_ok() && self.direct.load(Ordering::SeqCst) {
+            check_aligned(buffers, offset)?;
+        }
         let mut data = Vec::with_capacity(buffers.iter().map(|b| b.len()).sum());
         buffers.iter().for_each(|buffer| data.extend_from_slice(buffer));
         match outcome {
@@ -539,6 +557,7 @@ impl File for SimFile {
 
     /// Direct writes are as little durable before a sync as all others.
     fn set_direct(&self, on: bool) -> io::Result<bool> {
+        self.direct.store(on, Ordering::SeqCst);
         Ok(on)
     }
 
