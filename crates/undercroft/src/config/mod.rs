@@ -66,7 +66,9 @@ impl ServerConfig {
     /// When a path cannot be made absolute, or the environment's key pair is not usable.
     pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<Self> {
         let absolute = |path: &PathBuf| {
+            // One spelling for each place, without a slash at the end: the layout remembers drives by it.
             std::path::absolute(path)
+                .map(|path| path.components().collect::<PathBuf>())
                 .with_context(|| format!("{} is no usable path", path.display()))
         };
         let data = args.data.iter().map(absolute).collect::<anyhow::Result<Vec<_>>>()?;
@@ -107,6 +109,25 @@ mod tests {
     #![allow(clippy::disallowed_methods, reason = "tests prepare directories")]
 
     use super::*;
+
+    #[test]
+    fn a_place_is_spelled_in_one_way() {
+        use crate::cli::{Cli, Command};
+        use clap::Parser as _;
+        let data = |args: &[&str]| {
+            let cli = Cli::parse_from([&["undercroft", "serve", "--data"], args].concat());
+            let Command::Serve(args) = cli.command else { panic!("another command") };
+            match ServerConfig::serve(args).expect("usable").mode {
+                Mode::Serve { data } => data,
+                Mode::Dev { .. } => panic!("another mode"),
+            }
+        };
+        let plain = data(&["/mnt/disk"]);
+        assert_eq!(plain[0].as_os_str(), "/mnt/disk");
+        for other in ["/mnt/disk/", "/mnt//disk", "/mnt/./disk//"] {
+            assert_eq!(data(&[other])[0].as_os_str(), plain[0].as_os_str(), "{other}");
+        }
+    }
 
     #[test]
     fn metadata_is_found_again_when_the_order_changes() {
