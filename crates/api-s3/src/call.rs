@@ -17,6 +17,7 @@ use crate::body::RequestBody;
 use crate::config::S3Config;
 use crate::error::{ApiError, ApiResult, Code};
 use crate::headers::{content_md5, expected_owner};
+use crate::pages::Pages;
 use crate::query::Query;
 use crate::xml::Element;
 use crate::{copy_source, mapping};
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) xml_memory: Arc<Semaphore>,
     /// Memory for their trees, in KiB. Apart from the text's, which slow clients may hold for long.
     pub(crate) tree_memory: Arc<Semaphore>,
+    /// Memory for long replies.
+    pub(crate) pages: Pages,
 }
 
 /// Most elements of a document: more than 10,000 parts with a checksum each have.

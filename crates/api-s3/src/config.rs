@@ -47,6 +47,8 @@ pub struct S3Limits {
     pub max_head_bytes: usize,
     /// Bytes of XML documents that may be held in memory at once.
     pub xml_memory_bytes: usize,
+    /// Bytes of listings that may be held in memory at once, from before they are made until they are sent.
+    pub page_memory_bytes: usize,
 }
 
 impl Default for S3Limits {
@@ -61,6 +63,7 @@ impl Default for S3Limits {
             drain: Duration::from_secs(8),
             max_head_bytes: 64 * 1024,
             xml_memory_bytes: 64 << 20,
+            page_memory_bytes: 64 << 20,
         }
     }
 }

@@ -31,6 +31,7 @@ mod headers;
 mod idle_io;
 mod mapping;
 mod ops;
+mod pages;
 mod query;
 mod reply;
 mod route;

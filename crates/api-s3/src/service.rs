@@ -19,6 +19,7 @@ use crate::call::{Call, Shared, TREE_MAX_BYTES};
 use crate::config::S3Config;
 use crate::error::{ApiError, ApiResult, Code};
 use crate::gate::{self, Admitted, Policy};
+use crate::pages::Pages;
 use crate::reply::{Reply, ReplyBody, Sending};
 use crate::telemetry::{Record, server_timing};
 use crate::verifier::Verifier;
@@ -63,8 +64,11 @@ impl Service {
         let tree_memory = xml_memory.max(TREE_MAX_BYTES / 1024);
         let (xml_memory, tree_memory) =
             (Arc::new(Semaphore::new(xml_memory)), Arc::new(Semaphore::new(tree_memory)));
+        let limits = &config.limits;
+        let clock = config.runtime.clock.clone();
+        let pages = Pages::new(limits.page_memory_bytes, clock, limits.admission_wait);
         Self {
-            shared: Arc::new(Shared { config, xml_memory, tree_memory }),
+            shared: Arc::new(Shared { config, xml_memory, tree_memory, pages }),
             policy,
             verifier,
             places,
@@ -118,7 +122,12 @@ impl Service {
         let (principal, secret) = verified?;
         let operation = admitted.operation;
         let call = self.call(admitted, principal, &secret, wire);
-        operation.run(call).await
+        let place = self.shared.pages.place_for(operation).await?;
+        let mut reply = operation.run(call).await?;
+        if let Some(place) = place {
+            place.attach(&mut reply);
+        }
+        Ok(reply)
     }
 
     fn call(

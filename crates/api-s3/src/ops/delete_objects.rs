@@ -21,6 +21,7 @@ pub(super) async fn run(mut call: Call) -> ApiResult<Reply> {
     call.may_objects::<DeleteObject>(Vec::new()).await?;
     let document = call.document("Delete", DOCUMENT_MAX_BYTES, check_digest).await?;
     let order = Order::read(&*document.ok_or(Code::MalformedXml)?)?;
+    let place = call.shared.pages.place().await?;
     let keys: Vec<ObjectKey> =
         order.entries.iter().filter_map(|entry| entry.key.as_ref().ok().cloned()).collect();
     let proofs = call.may_objects::<DeleteObject>(keys).await?;
@@ -55,7 +56,9 @@ pub(super) async fn run(mut call: Call) -> ApiResult<Reply> {
         }
     }
     xml.close("DeleteResult");
-    Ok(Reply::xml(xml.finish()))
+    let mut reply = Reply::xml(xml.finish());
+    place.attach(&mut reply);
+    Ok(reply)
 }
 
 /// As on AWS, the body must carry a digest of its own.

@@ -391,3 +391,24 @@ async fn chunked_bodies_keep_their_word() {
     }
     server.send(&put(unsigned, "5", body(&trailer))).await.ok(200);
 }
+
+/// Listings wait for each other when memory is short, and give their places back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_listings_is_answered_in_little_memory() {
+    let limits = crate::S3Limits { page_memory_bytes: 1, ..crate::S3Limits::default() };
+    let server = std::sync::Arc::new(Server::start_with(limits).await);
+    server.ask("PUT", "/bucket", b"").await.ok(200);
+    server.ask("PUT", "/bucket/k", b"x").await.ok(200);
+    let storm: Vec<_> = (0..40)
+        .map(|number| {
+            let server = server.clone();
+            let path = ["/bucket", "/bucket?list-type=2", "/bucket?uploads=", "/"][number % 4];
+            tokio::spawn(async move { server.ask("GET", path, b"").await.status })
+        })
+        .collect();
+    for answer in storm {
+        assert_eq!(answer.await.expect("an answer"), 200);
+    }
+    server.ask("GET", "/nowhere", b"").await.refused(404, "NoSuchBucket");
+    server.ask("GET", "/bucket", b"").await.ok(200);
+}
