@@ -1,4 +1,4 @@
-//! One request from its head to its reply: gate, admission, signature, operation, and what every reply carries.
+//! One request from its head to its reply: gate, signature, admission, operation, and what every reply carries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,8 +47,8 @@ pub(crate) struct Service {
 #[derive(Default)]
 struct Phases {
     gate: Duration,
-    wait: Duration,
     auth: Duration,
+    wait: Duration,
 }
 
 impl Service {
@@ -115,11 +115,12 @@ impl Service {
         phases.gate = record.elapsed();
         let admitted = admitted?;
         record.about(admitted.operation.name(), admitted.target.resource());
-        record.admit(self.admit().await?);
-        phases.wait = record.elapsed();
         let verified = self.verifier.verify(parts, &admitted.claim).await;
         phases.auth = record.elapsed();
         let (principal, secret) = verified?;
+        // Only now: a stranger takes no place, and none in the queue for one.
+        record.admit(self.admit().await?);
+        phases.wait = record.elapsed();
         let operation = admitted.operation;
         let call = self.call(admitted, principal, &secret, wire);
         let place = self.shared.pages.place_for(operation).await?;
@@ -194,14 +195,14 @@ impl Service {
         let total = record.elapsed();
         let timing = server_timing(&[
             ("gate", phases.gate),
-            ("wait", phases.wait.saturating_sub(phases.gate)),
-            ("auth", phases.auth.saturating_sub(phases.wait)),
+            ("auth", phases.auth.saturating_sub(phases.gate)),
+            ("wait", phases.wait.saturating_sub(phases.auth)),
             (
                 "work",
-                if phases.auth.is_zero() {
+                if phases.wait.is_zero() {
                     Duration::ZERO
                 } else {
-                    total.saturating_sub(phases.auth)
+                    total.saturating_sub(phases.wait)
                 },
             ),
             ("total", total),

@@ -72,6 +72,10 @@ async fn too_many_requests_are_told_to_slow_down() {
     let mut refused = server.connect().await;
     refused.write(&request.head(Some(5))).await;
     refused.read("PUT").await.refused(503, "SlowDown");
+    // Strangers do not even wait for a place.
+    let guess = Identity2 { key: OWNER.key, secret: "a guess" };
+    let stranger = server.send(&Request::new("GET", "/").sign(guess)).await;
+    stranger.refused(403, "SignatureDoesNotMatch");
     slow.write(b"hello").await;
     slow.read("PUT").await.ok(200);
     server.ask("GET", "/bucket/k", b"").await.ok(200);
