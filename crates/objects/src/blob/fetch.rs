@@ -141,12 +141,14 @@ impl Fetcher {
             first..(first..rows).rfind(row_touched).map_or(first, |last| last + 1)
         });
         let wanted = wanted.collect();
+        let (latency, now) = (&self.store.latency, self.store.runtime.clock.monotonic());
         let trust = self.shards.iter_mut().map(|shard| match (shard.place, shard.out) {
             (None, _) | (_, Some(_)) => Trust::Out,
             (Some(_), None) if shard.avoid > 0 => {
                 shard.avoid -= 1;
                 Trust::Slow
             }
+            (Some(place), None) if latency.is_late(place.drive, now) => Trust::Slow,
             (Some(_), None) => Trust::Good,
         });
         Grid::new(rows, wanted, trust.collect())
@@ -180,7 +182,7 @@ impl Fetcher {
         let Reply { ask, place, took, frames } = reply;
         match frames {
             Ok(frames) => {
-                self.store.latency.record(took);
+                self.store.latency.answered(place.drive, took);
                 self.verify(frames, &ask, place, base, grid);
             }
             Err(error) => {
@@ -306,7 +308,11 @@ impl Fetcher {
         for Pending { ask, since } in pending {
             if grid.trust(ask.shard) == Trust::Slow {
                 self.store.latency.record(now.saturating_sub(*since));
-                self.shards[ask.shard].avoid = AVOID_WINDOWS;
+                let shard = &mut self.shards[ask.shard];
+                shard.avoid = AVOID_WINDOWS;
+                if let Some(place) = shard.place {
+                    self.store.latency.overtaken(place.drive, now);
+                }
             }
         }
     }

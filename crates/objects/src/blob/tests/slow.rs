@@ -1,5 +1,6 @@
 //! Drives that are late or never answer.
 
+use futures::future::join_all;
 use runtime::Clock as _;
 
 use super::drives::Faults;
@@ -51,6 +52,31 @@ async fn a_shard_that_was_overtaken_is_not_waited_for_in_every_window() {
     assert_same(&got, &bytes);
     let took = bench.clock.monotonic() - start;
     assert!(took <= Duration::from_millis(300), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_drive_that_hangs_does_not_make_every_read_late() {
+    let bench = Bench::new("3+2", 5);
+    let bytes = pattern(500_000);
+    let blobs = join_all((0..40).map(|_| bench.write(&bytes))).await;
+    let blobs: Vec<_> = blobs.into_iter().map(|blob| blob.expect("healthy drives")).collect();
+    bench.drives.set(drive(1), hang_reads());
+    let start = bench.clock.monotonic();
+    for blob in &blobs {
+        let got = bench.in_time(bench.read_all(blob)).await.expect("four answer");
+        assert_same(&got, &bytes);
+    }
+    let took = bench.clock.monotonic() - start;
+    assert!(took <= Duration::from_millis(300), "{took:?}");
+    // Now and then one read asks it again; when it answers, all do.
+    bench.drives.set(drive(1), Faults::default());
+    bench.clock.advance(Duration::from_secs(60));
+    bench.drives.asked();
+    for blob in &blobs {
+        assert_same(&bench.read_all(blob).await.expect("five answer"), &bytes);
+    }
+    let parity = bench.drives.asked().iter().filter(|asked| asked.index > 2).count();
+    assert!(parity <= 1, "{parity} reads of parity");
 }
 
 #[tokio::test]
