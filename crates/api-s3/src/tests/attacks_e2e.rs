@@ -412,3 +412,50 @@ async fn a_storm_of_listings_is_answered_in_little_memory() {
     server.ask("GET", "/nowhere", b"").await.refused(404, "NoSuchBucket");
     server.ask("GET", "/bucket", b"").await.ok(200);
 }
+
+/// Every way to protect a body needs a signature, in every operation that takes one.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_kind_of_body_comes_without_a_signature() {
+    let server = with_bucket().await;
+    let begun = server.ask("POST", "/bucket/k?uploads=", b"").await;
+    let part = format!("/bucket/k?partNumber=1&uploadId={}", begun.ok(200).element("UploadId"));
+    let trailer = format!("5\r\nright\r\n0\r\nx-amz-checksum-crc32:{}\r\n\r\n", crc32(b"right"));
+    let guess = Identity2 { key: OWNER.key, secret: "a guess" };
+    let credential =
+        |date: &str| format!("{}%2F{}%2F{REGION}%2Fs3%2Faws4_request", OWNER.key, &date[..8]);
+    server.calls.take();
+    for payload in [
+        "UNSIGNED-PAYLOAD",
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+        "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+    ] {
+        for path in ["/bucket/k", part.as_str()] {
+            let mut request = Request::new("PUT", path)
+                .header("x-amz-content-sha256", payload)
+                .header("x-amz-decoded-content-length", "5")
+                .body(trailer.as_bytes());
+            if payload.ends_with("TRAILER") {
+                request = request.header("x-amz-trailer", "x-amz-checksum-crc32");
+            }
+            let mut in_query = request.clone();
+            in_query.query.push(("X-Amz-Credential".into(), credential(&request.date)));
+            let mut mixed = request.clone().sign(OTHER);
+            mixed.query.push(("X-Amz-Credential".into(), credential(&request.date)));
+            let bare = request.clone().header("authorization", "AWS4-HMAC-SHA256");
+            for (who, request) in [
+                ("nobody", request.clone()),
+                ("a guess", request.clone().sign(guess)),
+                ("another account", request.clone().sign(OTHER)),
+                ("a name in the query", in_query),
+                ("a name in the query and another in the header", mixed),
+                ("a scheme and nothing else", bare),
+            ] {
+                let answer = server.send(&request).await;
+                assert!([400, 403].contains(&answer.status), "{who}, {payload}: {answer:?}");
+                assert_eq!(server.calls.take().1, Vec::<String>::new(), "{who}, {payload}");
+            }
+        }
+    }
+    server.ask("GET", "/bucket/k", b"").await.refused(404, "NoSuchKey");
+}
