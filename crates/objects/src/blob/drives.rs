@@ -1,6 +1,6 @@
 //! Which drives a new blob goes to, and how it is cut for them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,12 @@ use types::{BlobId, DriveId};
 
 use crate::error::StoreError;
 
+/// Once enough shards have taken a step, the others have this long to follow, or are left behind.
+const GRACE: Duration = Duration::from_secs(2);
+/// The same for drives that were left behind a moment ago.
+const SHORT_GRACE: Duration = Duration::from_millis(50);
+/// How long that moment is.
+const STRAGGLER_FOR: Duration = Duration::from_secs(10);
 /// How long an answer about the drives' states is used again.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -23,6 +29,9 @@ pub(super) struct Drives {
     clock: Arc<dyn Clock>,
     layout: Layout,
     states: Mutex<Option<Known>>,
+    /// Drives that did not come along within the whole grace, and until when (on the monotonic clock) nobody
+    /// waits so long for them again.
+    stragglers: Mutex<HashMap<DriveId, Duration>>,
 }
 
 #[derive(Clone)]
@@ -44,7 +53,7 @@ pub(super) struct Choice {
 
 impl Drives {
     pub(super) fn new(carrier: Arc<dyn Carrier>, clock: Arc<dyn Clock>, layout: Layout) -> Self {
-        Self { carrier, clock, layout, states: Mutex::new(None) }
+        Self { carrier, clock, layout, states: Mutex::new(None), stragglers: Mutex::default() }
     }
 
     /// The drives for a new blob that should have the geometry `wish`, none of them in `failed`.
@@ -83,6 +92,26 @@ impl Drives {
     /// Makes the next choice ask all drives again: one of them was not as it was thought to be.
     pub(super) fn forget(&self) {
         *self.states.lock() = None;
+    }
+
+    /// How long to wait for these drives, now that enough others are done.
+    pub(super) fn grace(&self, mut drives: impl Iterator<Item = DriveId>) -> Duration {
+        let (stragglers, now) = (self.stragglers.lock(), self.clock.monotonic());
+        let is_straggler = |drive| stragglers.get(&drive).is_some_and(|&until| now < until);
+        if drives.all(is_straggler) { SHORT_GRACE } else { GRACE }
+    }
+
+    /// This drive was left behind after a step that had begun `ago`; only who had the whole grace counts.
+    pub(super) fn left_behind(&self, drive: DriveId, ago: Duration) {
+        if ago >= GRACE {
+            let until = self.clock.monotonic() + STRAGGLER_FOR;
+            self.stragglers.lock().insert(drive, until);
+        }
+    }
+
+    /// This drive has made a shard durable in time.
+    pub(super) fn came_along(&self, drive: DriveId) {
+        self.stragglers.lock().remove(&drive);
     }
 
     async fn known(&self) -> Known {

@@ -16,8 +16,6 @@ use super::drives::Choice;
 use super::{Inner, ShardCopy};
 use crate::error::StoreError;
 
-/// Once enough shards have taken a step, the others have this long to follow, or are left behind.
-const GRACE: Duration = Duration::from_secs(2);
 /// No step takes longer than this, however few shards have taken it.
 const STEP_MAX: Duration = Duration::from_secs(60);
 
@@ -172,12 +170,16 @@ impl<'a> Writers<'a> {
         self.shards = lost;
         let (mut done, mut graced, mut timed_out) = (0, false, false);
         let mut grace = OptionFuture::from(None);
+        let began = clock.monotonic();
         let mut limit = std::pin::pin!(clock.sleep(STEP_MAX));
         while !timed_out && !running.is_empty() && done + running.len() >= quorum {
             tokio::select! {
                 biased;
                 Some(shard) = running.next() => {
                     behind.retain(|(id, _)| *id != shard.id);
+                    if matches!(shard.state, State::Durable) {
+                        self.store.drives.came_along(shard.drive);
+                    }
                     match self.replace(&shard, &mut used) {
                         Some(new) => {
                             behind.push((new.id, new.drive));
@@ -191,7 +193,8 @@ impl<'a> Writers<'a> {
                     }
                     if done == quorum && !graced {
                         graced = true;
-                        grace = OptionFuture::from(Some(clock.sleep(GRACE)));
+                        let wait = self.store.drives.grace(behind.iter().map(|(_, drive)| *drive));
+                        grace = OptionFuture::from(Some(clock.sleep(wait)));
                     }
                 }
                 Some(()) = &mut grace => timed_out = true,
@@ -202,6 +205,8 @@ impl<'a> Writers<'a> {
         for (id, drive) in behind {
             // Those that nobody waits for, because there are too few anyway, have done nothing wrong.
             if timed_out {
+                let ago = clock.monotonic().saturating_sub(began);
+                self.store.drives.left_behind(drive, ago);
                 self.note_loss(id, drive, &ShardError::Away(drive));
             }
             self.shards.push(Shard { id, drive, state: State::Lost(ShardError::Away(drive)) });

@@ -126,6 +126,23 @@ async fn a_straggling_writer_is_left_behind_after_the_grace() {
 }
 
 #[tokio::test]
+async fn a_drive_that_hangs_does_not_make_every_write_late() {
+    let bench = Bench::new("3+2", 5);
+    bench.drives.set(drive(2), Faults { hang_at_commit: true, ..Faults::default() });
+    let start = bench.clock.monotonic();
+    for _ in 0..20 {
+        let blob = bench.in_time(bench.write(&pattern(100_000))).await.expect("four of five");
+        assert_eq!((blob.copies.len(), blob.missing.len()), (4, 1));
+    }
+    let took = bench.clock.monotonic() - start;
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    // It is written to all the same, and as soon as it answers it is whole again.
+    bench.drives.set(drive(2), Faults::default());
+    let blob = bench.in_time(bench.write(&pattern(100_000))).await.expect("five of five");
+    assert_eq!(blob.missing, Vec::<u8>::new());
+}
+
+#[tokio::test]
 async fn too_many_stragglers_are_an_error_in_the_end() {
     let bench = Bench::new("3+2", 5);
     let faults = Faults { hang_at_commit: true, ..Faults::default() };
