@@ -186,7 +186,11 @@ pub(crate) fn complete(error: CompleteError) -> ApiError {
             .detail("MaxSizeAllowed", limits::OBJECT_MAX_BYTES.to_string()),
         CompleteError::Mismatch => ApiError::with(
             Code::BadDigest,
-            "The checksum or the length that you specified for the whole object did not match.",
+            "The checksum that you specified for the whole object did not match.",
+        ),
+        CompleteError::WrongLength => ApiError::with(
+            Code::InvalidRequest,
+            "The provided 'x-amz-mp-object-size' header value does not match what was computed.",
         ),
         CompleteError::NoSuchKey => Code::NoSuchKey.into(),
         CompleteError::PreconditionFailed => Code::PreconditionFailed.into(),

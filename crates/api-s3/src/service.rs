@@ -88,9 +88,10 @@ impl Service {
         let mut record = Record::begin(runtime.clock.clone(), id);
         let (parts, body) = request.into_parts();
         let expects = parts.headers.contains_key(header::EXPECT);
-        let wire = Lingering::new(body, expects, record.meter(), runtime.clock.clone()).into_wire();
+        let wire = Lingering::new(body, expects, record.meter(), runtime.clock.clone());
+        let (held_back, wire) = (wire.held_back(), wire.into_wire());
         let mut phases = Phases::default();
-        let reply = match self.answer(&parts, wire, &mut record, &mut phases).await {
+        let mut reply = match self.answer(&parts, wire, &mut record, &mut phases).await {
             Ok(reply) => {
                 record.answer(reply.status.as_u16(), "");
                 reply
@@ -100,6 +101,10 @@ impl Service {
                 self.refusal(&parts, &error, record.request_id())
             }
         };
+        if held_back.is_true() {
+            // Said, not just done: a client would send its next request into the closing connection.
+            reply.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         self.finish(reply, record, &phases)
     }
 

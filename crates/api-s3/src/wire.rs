@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,10 +19,23 @@ use crate::telemetry::Meter;
 const LINGER_MAX_BYTES: usize = 8 << 20;
 const LINGER: Duration = Duration::from_secs(10);
 
+/// See [`Lingering::held_back`].
+pub(crate) struct HeldBack {
+    waits: bool,
+    begun: Arc<AtomicBool>,
+}
+
+impl HeldBack {
+    /// Whether it is so now.
+    pub(crate) fn is_true(&self) -> bool {
+        self.waits && !self.begun.load(Ordering::Relaxed)
+    }
+}
+
 /// A body that is read away when it is dropped unread.
 pub(crate) struct Lingering<B: Body<Data = Bytes> + Unpin + Send + 'static> {
     inner: Option<B>,
-    begun: bool,
+    begun: Arc<AtomicBool>,
     expects: bool,
     meter: Meter,
     clock: Arc<dyn Clock>,
@@ -34,7 +48,14 @@ where
 {
     /// `expects`: the client waits for `100 Continue` and sends nothing before.
     pub(crate) fn new(inner: B, expects: bool, meter: Meter, clock: Arc<dyn Clock>) -> Self {
-        Self { inner: Some(inner), begun: false, expects, meter, clock }
+        Self { inner: Some(inner), begun: Arc::default(), expects, meter, clock }
+    }
+
+    /// Tells, at any time, whether the client waits for `100 Continue` and has not been sent it: its body will not
+    /// come, and the connection cannot serve another request.
+    pub(crate) fn held_back(&self) -> HeldBack {
+        let waits = self.expects && self.inner.as_ref().is_some_and(|body| !body.is_end_stream());
+        HeldBack { waits, begun: self.begun.clone() }
     }
 
     /// In the form that [`crate::body::RequestBody`] reads.
@@ -51,7 +72,7 @@ impl<B: Body<Data = Bytes> + Unpin + Send + 'static> Body for Lingering<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        self.begun = true;
+        self.begun.store(true, Ordering::Relaxed);
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         match std::task::ready!(Pin::new(inner).poll_frame(cx)) {
             Some(Ok(frame)) => {
@@ -81,7 +102,7 @@ impl<B: Body<Data = Bytes> + Unpin + Send + 'static> Body for Lingering<B> {
 impl<B: Body<Data = Bytes> + Unpin + Send + 'static> Drop for Lingering<B> {
     fn drop(&mut self) {
         let Some(mut inner) = self.inner.take() else { return };
-        if inner.is_end_stream() || (self.expects && !self.begun) {
+        if inner.is_end_stream() || (self.expects && !self.begun.load(Ordering::Relaxed)) {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };

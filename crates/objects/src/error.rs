@@ -237,9 +237,12 @@ pub enum CompleteError {
     /// The whole is over `types::limits::OBJECT_MAX_BYTES`.
     #[error("the object is too large")]
     TooLarge,
-    /// The declared checksum or length of the whole does not match.
-    #[error("the declared checksum or length does not match")]
+    /// The declared checksum of the whole does not match.
+    #[error("the declared checksum does not match")]
     Mismatch,
+    /// The declared length of the whole does not match.
+    #[error("the declared length does not match")]
+    WrongLength,
     /// `If-Match` on an absent object.
     #[error("the key does not exist")]
     NoSuchKey,

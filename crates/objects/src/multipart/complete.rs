@@ -82,7 +82,7 @@ impl Engine {
         }
         let checksum = checksum_of(upload, request, listed)?;
         if request.declared_len.is_some_and(|declared| declared != len) {
-            return Err(CompleteError::Mismatch);
+            return Err(CompleteError::WrongLength);
         }
         let md5s = listed.parts.iter().map(|(_, part)| part.md5);
         Ok(Object {

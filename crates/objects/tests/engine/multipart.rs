@@ -158,7 +158,7 @@ async fn wrong_lists_are_refused() {
         world.engine.complete_upload(world.on("a").await, upload, request).await
     };
     let none = WriteConditions::default();
-    assert!(matches!(with(Some(5), none.clone()).await, Err(CompleteError::Mismatch)));
+    assert!(matches!(with(Some(5), none.clone()).await, Err(CompleteError::WrongLength)));
     let same = WriteConditions { if_match: Some(EtagCondition::Any), if_none_match: None };
     assert!(matches!(with(None, same).await, Err(CompleteError::NoSuchKey)));
     world.put("a", b"x").await;
