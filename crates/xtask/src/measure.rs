@@ -15,6 +15,9 @@ use serde::Deserialize;
 /// What is measured, and for how long.
 #[derive(Args, Clone)]
 pub(crate) struct MeasureArgs {
+    /// The binary to measure. [default: built in the release profile]
+    #[arg(long)]
+    binary: Option<PathBuf>,
     /// Where the server keeps its data meanwhile; made, and removed afterwards.
     #[arg(long, default_value = "target/measure")]
     dir: PathBuf,
@@ -37,6 +40,8 @@ const ROWS: &[Row] = &[
     ("GET 4 KiB, 32 connections", "get", "4KiB", "32", &["--objects", "5000"]),
     ("DELETE 4 KiB, 32 connections", "delete", "4KiB", "32", &["--objects", "30000"]),
     ("mixed 4 KiB, 32 connections", "mixed", "4KiB", "32", &["--objects", "5000"]),
+    ("PUT 8 KiB (inline), 32 connections", "put", "8KiB", "32", &[]),
+    ("PUT 9 KiB (a blob), 32 connections", "put", "9KiB", "32", &[]),
     ("PUT 64 KiB, 32 connections", "put", "64KiB", "32", &[]),
     ("GET 64 KiB, 32 connections", "get", "64KiB", "32", &["--objects", "1000"]),
     ("PUT 1 MiB, 8 connections", "put", "1MiB", "8", &[]),
@@ -94,8 +99,13 @@ const SECRET_KEY: &str = "only-for-a-measurement";
 
 /// Builds, measures, prints.
 pub(crate) fn run(root: &Path, args: &MeasureArgs) -> anyhow::Result<()> {
-    super::cargo(root, &["build", "--release", "-p", "undercroft"])?;
-    let binary = root.join("target/release/undercroft");
+    let binary = match &args.binary {
+        Some(binary) => binary.clone(),
+        None => {
+            super::cargo(root, &["build", "--release", "-p", "undercroft"])?;
+            root.join("target/release/undercroft")
+        }
+    };
     let dir = root.join(&args.dir);
     if dir.exists() {
         bail!("{} exists: remove it or name another --dir", dir.display());
