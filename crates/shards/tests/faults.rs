@@ -178,17 +178,21 @@ async fn direct_writes_that_are_refused_are_made_otherwise() {
         let error = io::ErrorKind::InvalidInput;
         disk.inject(Fault { call: Some(Call::Write), after, error, forever: false });
         let outcome = put(&store, &header).await;
+        if disk.faults_left() > 0 {
+            // How many writes there are depends on how the threads meet; this was one more than that.
+            assert_eq!(outcome, Ok(()));
+            break;
+        }
         if outcome.is_err() {
             // The end of the file, which is not written directly: that is a failure.
-            break;
+            assert_eq!(store.status().state, DriveState::Suspect);
+            continue;
         }
         refused += 1;
         assert_eq!(store.status().state, DriveState::Up);
-        disk.heal();
         drop(store);
         disk.crash(after);
         assert_whole(&open(&disk, 2).expect("opened again"), &header).await;
-        assert!(after < 1000, "the fault was never met");
     }
     assert!(refused >= 3, "refused {refused} times");
 }

@@ -123,6 +123,11 @@ impl SimDisk {
         self.shared.control.lock().faults.push(fault);
     }
 
+    /// Faults that are still to come.
+    pub fn faults_left(&self) -> usize {
+        self.shared.control.lock().faults.len()
+    }
+
     /// Takes all faults away.
     pub fn heal(&self) {
         self.shared.control.lock().faults.clear();
