@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::accounts::ROOT;
@@ -91,13 +92,19 @@ impl Launch {
         let (told, lines) = channel();
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
-        collect(stdout, Arc::clone(&log), Some(told));
-        collect(stderr, Arc::clone(&log), None);
+        let readers =
+            [collect(stdout, Arc::clone(&log), Some(told)), collect(stderr, Arc::clone(&log), None)];
         let mut server =
             Server { child, s3: String::new(), admin: String::new(), log, launch: self.clone() };
         match server.wait_until_ready(&lines) {
             Ok(()) => Ok(server),
-            Err(status) => Err(Refused { status, said: server.log() }),
+            Err(status) => {
+                // The process can be gone before its last words have been read.
+                for reader in readers {
+                    reader.join().expect("reading what it says does not panic");
+                }
+                Err(Refused { status, said: server.log() })
+            }
         }
     }
 }
@@ -311,7 +318,7 @@ fn collect(
     pipe: impl Read + Send + 'static,
     log: Arc<Mutex<VecDeque<String>>>,
     told: Option<Sender<String>>,
-) {
+) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines() {
             let Ok(line) = line else { break };
@@ -325,5 +332,5 @@ fn collect(
             }
             lines.push_back(line);
         }
-    });
+    })
 }
