@@ -65,6 +65,10 @@ impl Worker for Upkeep {
         "metrics-upkeep"
     }
 
+    fn about(&self) -> &'static str {
+        "Folds recorded samples into histograms."
+    }
+
     async fn step(&mut self) -> Result<Progress, String> {
         self.prometheus.run_upkeep();
         Ok(Progress::Idle(Duration::from_secs(5)))

@@ -1,6 +1,9 @@
 //! The carrier trait.
 
-use shards::{DriveStatus, Frame, ShardError, ShardHeader, ShardId};
+use shards::{
+    Compacted, DriveStatus, Frame, Presence, ScrubBudget, ScrubSlice, ShardError, ShardHeader,
+    ShardId,
+};
 use types::DriveId;
 
 /// Carries shard operations to the drives of a cluster, wherever they are.
@@ -39,6 +42,25 @@ pub trait Carrier: Send + Sync + 'static {
         after: Option<ShardId>,
         limit: usize,
     ) -> Result<Vec<ShardHeader>, ShardError>;
+
+    /// Whether these copies are on `drive`, in the order asked for, judged by index and header.
+    async fn presence(
+        &self,
+        drive: DriveId,
+        ids: Vec<ShardId>,
+    ) -> Result<Vec<Presence>, ShardError>;
+
+    /// Verifies every frame of the copies on `drive` behind `after`, as many as `budget` lets: read from the disk
+    /// where they are, and nothing of them carried over.
+    async fn scrub(
+        &self,
+        drive: DriveId,
+        after: Option<ShardId>,
+        budget: ScrubBudget,
+    ) -> Result<ScrubSlice, ShardError>;
+
+    /// Does one piece of compaction on `drive`, moving at most about `budget_bytes`.
+    async fn compact(&self, drive: DriveId, budget_bytes: u64) -> Result<Compacted, ShardError>;
 
     /// A drive's figures; never an error: a drive that is not there is `Away`.
     async fn status(&self, drive: DriveId) -> DriveStatus;

@@ -9,4 +9,7 @@ mod local;
 
 pub use carrier::{Carrier, ShardWriter};
 pub use local::LocalCarrier;
-pub use shards::{DriveState, DriveStatus, Frame, ShardError, ShardHeader, ShardId, frame};
+pub use shards::{
+    Compacted, DriveState, DriveStatus, Frame, Presence, ScrubBudget, ScrubSlice, Scrubbed,
+    ShardError, ShardHeader, ShardId, frame,
+};

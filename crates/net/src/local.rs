@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use shards::{DriveState, DriveStatus, Frame, ShardError, ShardHeader, ShardId, ShardSink, Store};
+use shards::{
+    Compacted, DriveState, DriveStatus, Frame, Presence, ScrubBudget, ScrubSlice, ShardError,
+    ShardHeader, ShardId, ShardSink, Store,
+};
 use types::DriveId;
 
 use crate::{Carrier, ShardWriter};
@@ -79,6 +82,27 @@ impl Carrier for LocalCarrier {
         limit: usize,
     ) -> Result<Vec<ShardHeader>, ShardError> {
         self.store(drive)?.list(after, limit).await
+    }
+
+    async fn presence(
+        &self,
+        drive: DriveId,
+        ids: Vec<ShardId>,
+    ) -> Result<Vec<Presence>, ShardError> {
+        self.store(drive)?.presence(ids).await
+    }
+
+    async fn scrub(
+        &self,
+        drive: DriveId,
+        after: Option<ShardId>,
+        budget: ScrubBudget,
+    ) -> Result<ScrubSlice, ShardError> {
+        self.store(drive)?.scrub(after, budget).await
+    }
+
+    async fn compact(&self, drive: DriveId, budget_bytes: u64) -> Result<Compacted, ShardError> {
+        self.store(drive)?.compact(budget_bytes).await
     }
 
     async fn status(&self, drive: DriveId) -> DriveStatus {

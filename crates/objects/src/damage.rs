@@ -4,16 +4,16 @@
 //! is not done here.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use kv::{Guard, KeyRange, Step};
+use kv::Guard;
 use parking_lot::Mutex;
 use runtime::{Progress, Worker};
-use types::{BlobId, Token};
+use types::BlobId;
 
 use crate::blob::{Held, OnDamage, Relocate};
 use crate::engine::Engine;
@@ -24,6 +24,7 @@ use crate::schema::blob::{self, Blob};
 use crate::schema::counter::{self, Counter};
 use crate::schema::repair::{self, Reason, Repair};
 use crate::schema::{BlobLocation, Home, Kind, Record as _};
+use crate::tour;
 
 /// Blobs that may wait here; what is over is found again by the next read or by scrubbing.
 const WAITING_MAX: usize = 10_000;
@@ -171,6 +172,10 @@ impl Worker for Filer {
         "repair-filer"
     }
 
+    fn about(&self) -> &'static str {
+        "Files repair tasks for damage that reads have met."
+    }
+
     async fn step(&mut self) -> Result<Progress, String> {
         let inner = &self.engine.inner;
         let mut error = None;
@@ -213,6 +218,10 @@ impl Worker for Census {
         "repair-census"
     }
 
+    fn about(&self) -> &'static str {
+        "Counts objects and waiting repair tasks."
+    }
+
     async fn step(&mut self) -> Result<Progress, String> {
         let inner = &self.engine.inner;
         let began = inner.runtime.clock.monotonic();
@@ -231,41 +240,18 @@ struct Counted {
     objects: u64,
 }
 
-/// Steps from token to token over everything that is neither a counter nor a repair task.
+/// One tour over counters and repair tasks.
 async fn count(kv: &dyn kv::Kv) -> Result<Counted, kv::KvError> {
-    let first = counter::range(Token(0)).start().clone();
-    let last = repair::range(Token(u32::MAX)).end().clone();
     let mut counted = Counted::default();
-    let Some(range) = KeyRange::new(first, last) else { return Ok(counted) };
-    let mut visit = |key: &[u8], value: &[u8], _| {
-        let Some((token, kind)) = place_of(key) else { return Step::Next };
-        let counters = |token: u32| Step::SeekTo(counter::range(Token(token)).start().clone());
-        let repairs = |token: u32| Step::SeekTo(repair::range(Token(token)).start().clone());
-        if kind < Kind::Counter.byte() {
-            return counters(token);
-        }
-        if kind == Kind::Counter.byte() {
-            let is_objects =
-                counter::parse_key(key).is_some_and(|(_, which)| which == Counter::Objects);
-            let value = kv::decode_counter(value).filter(|_| is_objects).unwrap_or(0);
+    let mut visit = |kind, key: &[u8], value: &[u8], _| {
+        if kind == Kind::Repair {
+            counted.repairs += 1;
+        } else if counter::parse_key(key).is_some_and(|(_, which)| which == Counter::Objects) {
+            let value = kv::decode_counter(value).unwrap_or(0);
             counted.objects += u64::try_from(value).unwrap_or(0);
-            return Step::Next;
         }
-        match kind.cmp(&Kind::Repair.byte()) {
-            std::cmp::Ordering::Less => repairs(token),
-            std::cmp::Ordering::Equal => {
-                counted.repairs += 1;
-                Step::Next
-            }
-            std::cmp::Ordering::Greater => token.checked_add(1).map_or(Step::Stop, counters),
-        }
+        ControlFlow::Continue(())
     };
-    kv.snapshot().await?.visit(&range, &mut visit).await?;
+    tour::visit(kv, &[Kind::Counter, Kind::Repair], &mut visit).await?;
     Ok(counted)
-}
-
-/// Token and kind byte of a data key, also of kinds that this version does not know.
-fn place_of(key: &[u8]) -> Option<(u32, u8)> {
-    let token = key.get(1..1 + Token::LEN)?.try_into().ok()?;
-    Some((u32::from_be_bytes(token), *key.get(1 + Token::LEN)?))
 }

@@ -8,7 +8,7 @@ use futures::StreamExt as _;
 use kv::{Key, Kv};
 use net::{Carrier, DriveStatus};
 use placement::Layout;
-use runtime::{Runtime, Worker};
+use runtime::{Runtime, Throttle, Worker};
 use types::{BatchId, SessionId, UnixMillis, VersionId};
 
 use crate::blob::BlobStore;
@@ -16,6 +16,7 @@ use crate::commit::Gates;
 use crate::damage::{self, DamageQueue};
 use crate::error::Failure;
 use crate::reads::{self, OpenReads};
+use crate::upkeep::{self, UpkeepOptions};
 
 /// What an engine is made of.
 pub struct EngineConfig {
@@ -35,6 +36,10 @@ pub struct EngineConfig {
     pub label: String,
     /// Bytes that all bodies under way may hold in memory together.
     pub memory_budget_bytes: usize,
+    /// What keeps background work from being in the way.
+    pub throttle: Arc<Throttle>,
+    /// How the background workers behave.
+    pub upkeep: UpkeepOptions,
 }
 
 /// Figures of one engine for metrics; counted since its start unless said otherwise.
@@ -84,8 +89,11 @@ pub(crate) struct Inner {
     pub(crate) damage: DamageQueue,
     pub(crate) gates: Gates,
     pub(crate) figures: Figures,
-    carrier: Arc<dyn Carrier>,
-    layout: Layout,
+    pub(crate) throttle: Arc<Throttle>,
+    pub(crate) options: UpkeepOptions,
+    pub(crate) upkeep: upkeep::Shared,
+    pub(crate) carrier: Arc<dyn Carrier>,
+    pub(crate) layout: Layout,
     region: String,
     session: SessionId,
     sequence: AtomicU64,
@@ -117,6 +125,9 @@ impl Engine {
             damage: DamageQueue::default(),
             gates: Gates::default(),
             figures: Figures::default(),
+            throttle: config.throttle,
+            options: config.upkeep,
+            upkeep: upkeep::Shared::default(),
             carrier,
             layout,
             region,
@@ -143,6 +154,11 @@ impl Engine {
     pub fn next_batch_id(&self) -> BatchId {
         let sequence = self.inner.sequence.fetch_add(1, Ordering::Relaxed);
         BatchId { session: self.inner.session, sequence }
+    }
+
+    /// What keeps background work from being in the way; requests of clients are its foreground.
+    pub fn throttle(&self) -> &Arc<Throttle> {
+        &self.inner.throttle
     }
 
     /// The region that buckets report.

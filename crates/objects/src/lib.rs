@@ -26,8 +26,11 @@ mod reads;
 pub mod schema;
 mod selection;
 mod stream;
+mod tour;
+mod upkeep;
 
 pub use digest::{ChecksumAlgorithm, ChecksumKind, ChecksumValue};
 pub use engine::{Engine, EngineConfig, EngineMetrics};
 pub use error::*;
 pub use model::*;
+pub use upkeep::UpkeepOptions;

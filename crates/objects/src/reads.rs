@@ -110,6 +110,10 @@ impl Worker for Reporter {
         "oldest-read"
     }
 
+    fn about(&self) -> &'static str {
+        "Tells the metadata store how old the oldest open read is; collection waits for it."
+    }
+
     async fn step(&mut self) -> Result<Progress, String> {
         let inner = &self.engine.inner;
         inner.reads.saw(inner.kv.revision().await.map_err(|e| e.to_string())?);

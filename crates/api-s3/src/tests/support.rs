@@ -92,6 +92,8 @@ impl Server {
             region: REGION.to_owned(),
             label: "test".to_owned(),
             memory_budget_bytes: 256 << 20,
+            throttle: Arc::new(runtime::Throttle::new(runtime.clock.clone(), 1.0)),
+            upkeep: objects::UpkeepOptions::default(),
         });
         let config = S3Config {
             engine: engine.await.expect("started"),

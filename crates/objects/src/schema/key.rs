@@ -52,6 +52,11 @@ pub(crate) fn range(token: Token, kind: Kind, parts: &[&[u8]]) -> KeyRange {
     KeyRange::prefix(&build(token, kind, parts))
 }
 
+/// All keys of `kind` under `token`.
+pub(crate) fn kind_range(token: Token, kind: Kind) -> KeyRange {
+    range(token, kind, &[])
+}
+
 /// Takes a data key apart: its token, its kind, and the rest.
 pub(crate) fn split(key: &[u8]) -> Option<(Token, Kind, &[u8])> {
     let (head, rest) = key.split_at_checked(HEAD_LEN)?;

@@ -29,6 +29,7 @@ pub mod upload;
 
 pub use codec::{Record, Undecodable};
 pub use etag::Etag;
+pub(crate) use key::kind_range;
 pub use key::{Home, kind_of};
 pub use location::{BlobLocation, CopyPlace};
 

@@ -285,6 +285,8 @@ async fn start(kv: &Arc<dyn Kv>, carrier: &Arc<LocalCarrier>, layout: &Layout) -
         region: "us-east-1".to_owned(),
         label: "test".to_owned(),
         memory_budget_bytes: 256 << 20,
+        throttle: Arc::new(runtime::Throttle::new(Runtime::real().clock, 1.0)),
+        upkeep: UpkeepOptions::default(),
     };
     Engine::start(config).await.expect("the engine starts")
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use net::{Carrier, DriveState, DriveStatus, Frame, ShardError, ShardHeader, ShardId, ShardWriter};
+use net::{
+    Carrier, Compacted, DriveState, DriveStatus, Frame, Presence, ScrubBudget, ScrubSlice,
+    ShardError, ShardHeader, ShardId, ShardWriter,
+};
 use parking_lot::Mutex;
 use types::DriveId;
 
@@ -206,6 +209,31 @@ impl Carrier for TestDrives {
         _: usize,
     ) -> Result<Vec<ShardHeader>, ShardError> {
         Ok(Vec::new())
+    }
+
+    async fn presence(
+        &self,
+        drive: DriveId,
+        ids: Vec<ShardId>,
+    ) -> Result<Vec<Presence>, ShardError> {
+        self.faults(drive)?;
+        let drives = self.drives.lock();
+        let is_here = |id| drives.get(&drive).is_some_and(|drive| drive.shards.contains_key(id));
+        let presence = |id| if is_here(id) { Presence::Whole } else { Presence::Absent };
+        Ok(ids.iter().map(presence).collect())
+    }
+
+    async fn scrub(
+        &self,
+        _: DriveId,
+        _: Option<ShardId>,
+        _: ScrubBudget,
+    ) -> Result<ScrubSlice, ShardError> {
+        Ok(ScrubSlice::default())
+    }
+
+    async fn compact(&self, _: DriveId, _: u64) -> Result<Compacted, ShardError> {
+        Ok(Compacted::default())
     }
 
     async fn status(&self, drive: DriveId) -> DriveStatus {
