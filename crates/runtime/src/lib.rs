@@ -9,6 +9,7 @@ mod entropy;
 mod thread;
 mod throttle;
 mod worker;
+mod workers;
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ pub use clock::{Clock, RealClock, SimClock};
 pub use entropy::{Entropy, RealEntropy, SimEntropy};
 pub use thread::{Thread, spawn_thread};
 pub use throttle::{Foreground, Throttle, Turn, Urgency};
-pub use worker::{Gauge, Progress, Worker, WorkerState, Workers};
+pub use worker::{Gauge, Progress, Worker};
+pub use workers::{Activity, UnknownWorker, WorkerState, Workers};
 
 /// The handles that nearly every component needs, passed as one.
 #[derive(Clone)]
