@@ -21,8 +21,8 @@ use crate::pool::Pool;
 use crate::segments::{self, Appender, Request, Segments};
 use crate::sink::ShardSink;
 use crate::{
-    Compacted, DriveStatus, Frame, Identity, OpenError, Presence, ScrubBudget, ScrubSlice, Scrubbed,
-    ShardError, ShardHeader, ShardId, identity,
+    Compacted, DriveStatus, Frame, Identity, OpenError, Presence, ScrubBudget, ScrubSlice,
+    Scrubbed, ShardError, ShardHeader, ShardId, identity,
 };
 
 /// Reads of at most this many frames are tried at once, on the caller's thread, from the page cache.
