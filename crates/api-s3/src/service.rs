@@ -123,8 +123,9 @@ impl Service {
         let verified = self.verifier.verify(parts, &admitted.claim).await;
         phases.auth = record.elapsed();
         let (principal, secret) = verified?;
-        // Only now: a stranger takes no place, and none in the queue for one.
-        record.admit(self.admit().await?);
+        // Only now: a stranger takes no place, none in the queue for one, and slows no repair down.
+        let foreground = self.shared.config.engine.throttle().foreground();
+        record.admit(self.admit().await?, foreground);
         phases.wait = record.elapsed();
         let operation = admitted.operation;
         let call = self.call(admitted, principal, &secret, wire);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use runtime::Clock;
+use runtime::{Clock, Foreground};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::reply::CannotComplete;
@@ -62,7 +62,7 @@ pub(crate) struct Record {
     received: Meter,
     sent: u64,
     broken: bool,
-    _admission: Option<OwnedSemaphorePermit>,
+    _admission: Option<(OwnedSemaphorePermit, Foreground)>,
 }
 
 impl Record {
@@ -106,9 +106,9 @@ impl Record {
         self.resource = resource;
     }
 
-    /// Keeps the request's place until it is over.
-    pub(crate) fn admit(&mut self, permit: OwnedSemaphorePermit) {
-        self._admission = Some(permit);
+    /// Keeps the request's place until it is over, and background work out of its way.
+    pub(crate) fn admit(&mut self, permit: OwnedSemaphorePermit, foreground: Foreground) {
+        self._admission = Some((permit, foreground));
     }
 
     /// What is answered; `code` is empty for a success.
