@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use erasure::Geometry;
 use kv::{Batch, Guard, Key, Versioned, Write};
-use types::{BucketId, Revision, UnixMillis};
+use types::{BlobId, BucketId, Revision, UnixMillis};
 
 use crate::blob::StoredBlob;
 use crate::error::Failure;
@@ -14,7 +14,7 @@ use crate::schema::garbage::{self, Candidate, Garbage};
 use crate::schema::object::{Body, Object};
 use crate::schema::reference::{Owner, Reference, Target};
 use crate::schema::repair::{Reason, Repair};
-use crate::schema::{BlobLocation, Home, Record as _};
+use crate::schema::{BlobLocation, CopyPlace, Home, Record as _};
 use crate::schema::{blob, body, bucket, counter, object, reference, repair};
 
 /// Where an object is or will be.
@@ -152,9 +152,27 @@ impl Ledger {
 
     /// Files a candidate for collection.
     pub(crate) fn file(&mut self, home: Home, candidate: Candidate) {
+        self.file_as(candidate, Garbage::filed(home, self.now));
+    }
+
+    /// Files copies of a blob that its record has named until this batch, and names no more: once for each blob and
+    /// batch.
+    pub(crate) fn file_copies(&mut self, home: Home, blob: BlobId, copies: Vec<CopyPlace>) {
+        let record = Garbage { copies, ..Garbage::filed(home, self.now) };
+        if !record.copies.is_empty() {
+            self.file_as(Candidate::Copies(blob), record);
+        }
+    }
+
+    /// Files a blob or part set that nothing references any more; the batch guards that it is so.
+    pub(crate) fn file_unreferenced(&mut self, home: Home, target: Target) {
+        let record = Garbage { unreferenced: true, ..Garbage::filed(home, self.now) };
+        self.file_as(target.into(), record);
+    }
+
+    fn file_as(&mut self, candidate: Candidate, record: Garbage) {
         if self.filed.insert(candidate) {
-            let record = Garbage { home: home.bucket(), filed_at: self.now };
-            let prefix = garbage::prefix(home);
+            let prefix = garbage::prefix(Home::of(record.home));
             self.batch.write(Write::PutStamped(prefix, candidate.suffix(), record.encode()));
         }
     }

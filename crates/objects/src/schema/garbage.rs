@@ -3,7 +3,12 @@
 //! what it names, which may still be referenced by others.
 //!
 //! Key: [`Kind::Garbage`], `revision (8), what (1), its id (16)`. What: 0 a blob, 1 a part set, 2 the remainder of
-//! a part set (the parts that its manifest does not include).
+//! a part set (the parts that its manifest does not include), 3 copies of a blob that its record, if it still has
+//! one, no longer names.
+//!
+//! A blob or part set may be filed several times, once for each reference that it lost. That none is left when the
+//! collector looks does not say when the last one went: a read that found it may still be open. So the collector
+//! files it once more, *unreferenced* as of that later revision, and waits again.
 
 use bytes::Bytes;
 use kv::Key;
@@ -12,6 +17,7 @@ use types::{BlobId, BucketId, Revision, UnixMillis, UploadId};
 use super::Kind;
 use super::codec::{self, Record, Undecodable};
 use super::key::{self, Home};
+use super::location::{self, CopyPlace};
 use super::reference::{self, Target};
 
 /// What to look at.
@@ -23,6 +29,8 @@ pub enum Candidate {
     PartSet(UploadId),
     /// The parts that a completed upload left out.
     Remainder(UploadId),
+    /// Copies of a blob that nothing names any more: the record lists them.
+    Copies(BlobId),
 }
 
 impl From<Target> for Candidate {
@@ -38,11 +46,13 @@ impl Candidate {
     /// What follows the revision in a key.
     pub fn suffix(self) -> Bytes {
         let mut suffix = match self {
-            Self::Blob(id) => Target::Blob(id).to_bytes(),
+            Self::Blob(id) | Self::Copies(id) => Target::Blob(id).to_bytes(),
             Self::PartSet(id) | Self::Remainder(id) => Target::PartSet(id).to_bytes(),
         };
-        if let Self::Remainder(_) = self {
-            suffix[0] = 2;
+        match self {
+            Self::Blob(_) | Self::PartSet(_) => {}
+            Self::Remainder(_) => suffix[0] = 2,
+            Self::Copies(_) => suffix[0] = 3,
         }
         Bytes::copy_from_slice(&suffix)
     }
@@ -50,23 +60,41 @@ impl Candidate {
     fn parse(suffix: &[u8]) -> Option<Self> {
         match suffix.split_first() {
             Some((2, id)) => UploadId::from_slice(id).map(Self::Remainder),
+            Some((3, id)) => BlobId::from_slice(id).map(Self::Copies),
             _ => reference::parse_target(suffix).map(Self::from),
         }
     }
 }
 
-/// The circumstances, for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The circumstances.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Garbage {
     /// The bucket that is its home.
     pub home: BucketId,
-    /// When it was filed.
+    /// When it was filed, for people.
     pub filed_at: UnixMillis,
+    /// Of a blob or part set: the collector has seen that nothing references it any more.
+    pub unreferenced: bool,
+    /// Of [`Candidate::Copies`]: which.
+    pub copies: Vec<CopyPlace>,
+}
+
+impl Garbage {
+    /// What has lost a reference.
+    pub fn filed(home: Home, filed_at: UnixMillis) -> Self {
+        Self { home: home.bucket(), filed_at, unreferenced: false, copies: Vec::new() }
+    }
 }
 
 /// What the keys of all garbage of a token begin with: the revision and the candidate follow.
 pub fn prefix(home: Home) -> Key {
     key::build(home.token(), Kind::Garbage, &[])
+}
+
+/// The record's key, once its revision is known.
+pub fn key(home: Home, filed: Revision, candidate: Candidate) -> Key {
+    let parts: [&[u8]; 2] = [&filed.0.to_be_bytes(), &candidate.suffix()];
+    key::build(home.token(), Kind::Garbage, &parts)
 }
 
 /// When what was filed, from a key.
@@ -83,18 +111,33 @@ struct Wire {
     home: u64,
     #[prost(uint64, tag = "2")]
     filed_at_ms: u64,
+    #[prost(bool, tag = "3")]
+    unreferenced: bool,
+    #[prost(bytes = "vec", tag = "4")]
+    copies: Vec<u8>,
 }
 
 impl Record for Garbage {
     const NAME: &'static str = "garbage";
 
     fn encode(&self) -> Bytes {
-        codec::seal(1, &Wire { home: self.home.get(), filed_at_ms: self.filed_at.0 })
+        let wire = Wire {
+            home: self.home.get(),
+            filed_at_ms: self.filed_at.0,
+            unreferenced: self.unreferenced,
+            copies: location::pack(&self.copies),
+        };
+        codec::seal(1, &wire)
     }
 
     fn decode(value: &[u8]) -> Result<Self, Undecodable> {
         let wire: Wire = codec::open(Self::NAME, 1, value)?;
-        Ok(Self { home: BucketId::new(wire.home), filed_at: UnixMillis(wire.filed_at_ms) })
+        Ok(Self {
+            home: BucketId::new(wire.home),
+            filed_at: UnixMillis(wire.filed_at_ms),
+            unreferenced: wire.unreferenced,
+            copies: location::unpack(&wire.copies).ok_or(Undecodable(Self::NAME))?,
+        })
     }
 }
 
@@ -108,28 +151,46 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let record = Garbage { home: BucketId::new(7), filed_at: UnixMillis(1_700_000_000_123) };
+        let home = Home::of(BucketId::new(7));
+        let record = Garbage::filed(home, UnixMillis(1_700_000_000_123));
         golden(&record, "0109070000000000000010fbd095ffbc31");
+        golden(
+            &Garbage { unreferenced: true, ..record.clone() },
+            "0109070000000000000010fbd095ffbc311801",
+        );
+        let copies = location::testing::sample().copies[..1].to_vec();
+        golden(
+            &Garbage { copies, ..record },
+            "0109070000000000000010fbd095ffbc3122110000000000000000d000000000000000c0",
+        );
     }
 
     proptest! {
         #[test]
         fn keys_round_trip(revision: u64, a: u64, b: u64, set: u128) {
+            let (home, blob) =
+                (Home::of(BucketId::new(a)), BlobId { session: SessionId::new(a), sequence: b });
             for candidate in [
-                Candidate::Blob(BlobId { session: SessionId::new(a), sequence: b }),
+                Candidate::Blob(blob),
                 Candidate::PartSet(UploadId::new(set)),
                 Candidate::Remainder(UploadId::new(set)),
+                Candidate::Copies(blob),
             ] {
-                let mut key = prefix(Home::of(BucketId::new(a))).as_bytes().to_vec();
-                key.extend_from_slice(&revision.to_be_bytes());
-                key.extend_from_slice(&candidate.suffix());
-                prop_assert_eq!(parse_key(&key), Some((Revision(revision), candidate)));
+                let key = key(home, Revision(revision), candidate);
+                prop_assert!(key.as_bytes().starts_with(prefix(home).as_bytes()));
+                prop_assert_eq!(parse_key(key.as_bytes()), Some((Revision(revision), candidate)));
             }
         }
 
         #[test]
-        fn round_trip(home: u64, ms: u64) {
-            round_trips(&Garbage { home: BucketId::new(home), filed_at: UnixMillis(ms) });
+        fn round_trip(
+            home: u64,
+            ms: u64,
+            unreferenced: bool,
+            location in location::testing::locations(),
+        ) {
+            let record = Garbage::filed(Home::of(BucketId::new(home)), UnixMillis(ms));
+            round_trips(&Garbage { unreferenced, copies: location.copies, ..record });
         }
 
         #[test]

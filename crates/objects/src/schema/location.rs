@@ -34,6 +34,31 @@ pub struct BlobLocation {
 /// Packed length of one copy: index (1), drive (8), copy (8), big-endian.
 const COPY_LEN: usize = 17;
 
+/// Copies one behind the other, in a few bytes each.
+pub(crate) fn pack(copies: &[CopyPlace]) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(copies.len() * COPY_LEN);
+    for place in copies {
+        packed.push(place.index);
+        packed.extend_from_slice(&place.drive.to_bytes());
+        packed.extend_from_slice(&place.copy.to_bytes());
+    }
+    packed
+}
+
+/// Undoes [`pack`].
+pub(crate) fn unpack(packed: &[u8]) -> Option<Vec<CopyPlace>> {
+    if !packed.len().is_multiple_of(COPY_LEN) {
+        return None;
+    }
+    let place = |packed: &[u8]| {
+        let (&index, ids) = packed.split_first()?;
+        let (drive, copy) = ids.split_at_checked(DriveId::LEN)?;
+        let (drive, copy) = (DriveId::from_slice(drive)?, CopyId::from_slice(copy)?);
+        Some(CopyPlace { index, drive, copy })
+    };
+    packed.chunks_exact(COPY_LEN).map(place).collect()
+}
+
 /// The message.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Wire {
@@ -55,12 +80,6 @@ pub(crate) struct Wire {
 
 impl BlobLocation {
     pub(crate) fn to_wire(&self) -> Wire {
-        let mut copies = Vec::with_capacity(self.copies.len() * COPY_LEN);
-        for place in &self.copies {
-            copies.push(place.index);
-            copies.extend_from_slice(&place.drive.to_bytes());
-            copies.extend_from_slice(&place.copy.to_bytes());
-        }
         Wire {
             session: self.id.session.get(),
             sequence: self.id.sequence,
@@ -68,7 +87,7 @@ impl BlobLocation {
             parity: self.geometry.parity() as u32,
             matrix: u32::from(self.matrix.number()),
             len: self.len,
-            copies,
+            copies: pack(&self.copies),
         }
     }
 
@@ -77,16 +96,10 @@ impl BlobLocation {
         let small = |number: u32| u8::try_from(number).ok();
         let geometry = Geometry::new(small(wire.data)?, small(wire.parity)?)?;
         let matrix = Matrix::from_number(small(wire.matrix)?).ok()?;
-        if !wire.copies.len().is_multiple_of(COPY_LEN) {
+        let copies = unpack(&wire.copies)?;
+        if copies.iter().any(|place| usize::from(place.index) >= geometry.total()) {
             return None;
         }
-        let place = |packed: &[u8]| {
-            let (&index, ids) = packed.split_first()?;
-            let (drive, copy) = ids.split_at_checked(DriveId::LEN)?;
-            let (drive, copy) = (DriveId::from_slice(drive)?, CopyId::from_slice(copy)?);
-            (usize::from(index) < geometry.total()).then_some(CopyPlace { index, drive, copy })
-        };
-        let copies = wire.copies.chunks_exact(COPY_LEN).map(place).collect::<Option<Vec<_>>>()?;
         let id = BlobId { session: SessionId::new(wire.session), sequence: wire.sequence };
         Some(Self { id, geometry, matrix, len: wire.len, copies })
     }
