@@ -1,8 +1,9 @@
 //! Judging a report: healthy, degraded or unhealthy, and why in words. Pure.
 
+use runtime::Activity;
 use serde_json::{Value, json};
 
-use crate::report::{DriveReport, DriveState, NodeReport, Report};
+use crate::report::{DriveReport, DriveState, NodeReport, Report, WorkerReports};
 
 /// The overall judgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Assessment {
     pub drives_may_be_lost_now: u32,
     /// One sentence for each thing that is not as it should be.
     pub problems: Vec<String>,
+    /// One sentence for each thing that is good to know and no problem: workers that rest or fail.
+    pub notes: Vec<String>,
     /// What to know about the metadata store's durability; `None` when it has several replicas.
     pub metadata_warning: Option<String>,
 }
@@ -61,6 +64,8 @@ pub fn assess(report: &Report) -> Assessment {
     if !report.metadata.available {
         problems.push("the metadata store does not answer".to_owned());
     }
+    let (worker_problems, notes) = workers(&report.workers);
+    problems.extend(worker_problems);
     let broken =
         away > report.redundancy.drives_may_be_lost || up == 0 || !report.metadata.available;
     let status = match (broken, problems.is_empty()) {
@@ -70,7 +75,25 @@ pub fn assess(report: &Report) -> Assessment {
     };
     let metadata_warning = metadata_warning(report);
     let drives_may_be_lost_now = bearable.saturating_sub(away);
-    Assessment { status, drives_may_be_lost_now, problems, metadata_warning }
+    Assessment { status, drives_may_be_lost_now, problems, notes, metadata_warning }
+}
+
+/// While this one rests, nothing that was lost is made again.
+const REPAIR: &str = "repair";
+
+/// Problems and notes.
+fn workers(workers: &WorkerReports) -> (Vec<String>, Vec<String>) {
+    let (mut problems, mut notes) = (Vec::new(), Vec::new());
+    for (name, state) in workers {
+        if state.paused {
+            let text = format!("worker {name} is paused: POST /workers/{name}/resume");
+            if *name == REPAIR { problems.push(text) } else { notes.push(text) }
+        }
+        if let (Activity::Failed(_), Some((_, error))) = (state.activity, &state.last_error) {
+            notes.push(format!("worker {name} fails and is tried again: {error}"));
+        }
+    }
+    (problems, notes)
 }
 
 /// A blob that missed a drive when it was written has at least one spare shard, if its layout has parity at
@@ -84,12 +107,14 @@ fn drive_problems<'a>(drives: impl Iterator<Item = &'a DriveReport>) -> Vec<Stri
     drives
         .filter_map(|drive| {
             let what = match drive.state {
-                DriveState::Up => return None,
+                DriveState::Up if drive.trouble.is_none() => return None,
+                DriveState::Up => "is up",
                 DriveState::Suspect => "failed a write and takes no new data",
                 DriveState::Full => "is full and takes no new data",
                 DriveState::Away => "is away",
             };
-            Some(format!("drive {} ({}) {what}", drive.id, drive.path))
+            let why = drive.trouble.iter().fold(String::new(), |_, why| format!(": {why}"));
+            Some(format!("drive {} ({}) {what}{why}", drive.id, drive.path))
         })
         .collect()
 }
@@ -107,6 +132,7 @@ pub(crate) fn to_json(report: &Report, version: &str) -> (Status, Value) {
         "status": assessment.status.as_str(),
         "version": version,
         "problems": assessment.problems,
+        "notes": assessment.notes,
         "drives_may_be_lost_now": assessment.drives_may_be_lost_now,
         "geometry": report.redundancy.geometry,
         "under_replicated": report.redundancy.under_replicated,
@@ -137,6 +163,7 @@ fn drive_json(drive: &DriveReport) -> Value {
         "id": drive.id,
         "path": drive.path,
         "state": drive.state.as_str(),
+        "trouble": drive.trouble,
         "capacity_bytes": drive.capacity_bytes,
         "available_bytes": drive.available_bytes,
         "used_bytes": drive.used_bytes,
@@ -148,8 +175,27 @@ fn drive_json(drive: &DriveReport) -> Value {
 pub(crate) mod tests {
     use types::{DriveId, NodeId};
 
+    use std::time::Duration;
+
+    use runtime::{Gauge, WorkerState};
+    use types::UnixMillis;
+
     use super::*;
     use crate::report::{MetadataReport, RedundancyReport};
+
+    pub(crate) fn worker(activity: Activity, last_error: Option<&str>) -> WorkerState {
+        WorkerState {
+            about: "does things",
+            activity,
+            since: UnixMillis(5),
+            paused: activity == Activity::Paused,
+            steps: 7,
+            errors: 2,
+            last_error: last_error.map(|text| (UnixMillis(6), text.to_owned())),
+            gauge: Gauge { done: 9, round: Some((3, 4)), unit: "bytes" },
+            rate: 1.5,
+        }
+    }
 
     pub(crate) fn report(states: &[DriveState], parity: u32) -> Report {
         let node = |(index, state): (usize, &DriveState)| NodeReport {
@@ -159,6 +205,7 @@ pub(crate) mod tests {
                 id: DriveId::new(index as u64 + 1),
                 path: format!("node-{}", index + 1),
                 state: *state,
+                trouble: None,
                 capacity_bytes: 100,
                 available_bytes: 50,
                 used_bytes: 10,
@@ -179,6 +226,7 @@ pub(crate) mod tests {
                 drives_may_be_lost: parity,
                 under_replicated: 0,
             },
+            workers: WorkerReports::new(),
             objects: Some(4),
             counters: Vec::new(),
             gauges: Vec::new(),
@@ -217,6 +265,25 @@ pub(crate) mod tests {
         assert_eq!(assess(&tired).status, Status::Unhealthy);
         tired.metadata.replicas = 3;
         assert_eq!(assess(&tired).metadata_warning, None);
+    }
+
+    #[test]
+    fn a_paused_repair_is_a_problem_and_other_workers_are_noted() {
+        let mut report = report(&[DriveState::Up; 5], 2);
+        report.workers.insert("scrub", worker(Activity::Paused, None));
+        report.workers.insert("sweep", worker(Activity::Failed(Duration::ZERO), Some("no drive")));
+        report.workers.insert("census", worker(Activity::Running, Some("long ago")));
+        let assessment = assess(&report);
+        assert_eq!(assessment.status, Status::Healthy);
+        let notes = [
+            "worker scrub is paused: POST /workers/scrub/resume",
+            "worker sweep fails and is tried again: no drive",
+        ];
+        assert_eq!(assessment.notes, notes);
+        report.workers.insert("repair", worker(Activity::Paused, None));
+        let assessment = assess(&report);
+        assert_eq!(assessment.status, Status::Degraded);
+        assert_eq!(assessment.problems, ["worker repair is paused: POST /workers/repair/resume"]);
     }
 
     #[test]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use runtime::{Progress, Worker};
+use runtime::{Progress, Worker, WorkerState};
 
-use crate::health;
 use crate::report::{DriveState, Report};
+use crate::{health, workers};
 
 /// The recorder could not be installed: there is one already, or a bucket list is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +96,11 @@ fn describe() {
     describe_gauge!("undercroft_drive_state", "1 for the state that the drive is in");
     describe_gauge!("undercroft_metadata_replicas", "Copies of every metadata record");
     describe_gauge!("undercroft_metadata_disk_bytes", "Bytes of the metadata store on disk");
+    describe_gauge!("undercroft_worker_state", "1 for the state that the worker is in");
+    describe_counter!("undercroft_worker_steps_total", "Steps that the worker has ended");
+    describe_counter!("undercroft_worker_errors_total", "Steps of the worker that failed");
+    describe_counter!("undercroft_worker_done_total", "Units of work done, by worker and unit");
+    describe_gauge!("undercroft_worker_rate", "Units per second over the last minute");
 }
 
 fn record(report: &Report) {
@@ -131,11 +136,28 @@ fn record(report: &Report) {
     if let Some(objects) = report.objects {
         gauge!("undercroft_objects_total").set(objects as f64);
     }
+    report.workers.iter().for_each(|(name, state)| record_worker(name, state));
     for (name, value) in &report.counters {
         counter!(*name).absolute(*value);
     }
     for (name, value) in &report.gauges {
         gauge!(*name).set(*value as f64);
+    }
+}
+
+fn record_worker(name: &'static str, state: &WorkerState) {
+    use ::metrics::{counter, gauge};
+    for word in workers::ACTIVITY_WORDS {
+        let value = if word == workers::activity_word(state.activity) { 1.0 } else { 0.0 };
+        gauge!("undercroft_worker_state", "worker" => name, "state" => word).set(value);
+    }
+    counter!("undercroft_worker_steps_total", "worker" => name).absolute(state.steps);
+    counter!("undercroft_worker_errors_total", "worker" => name).absolute(state.errors);
+    let unit = state.gauge.unit;
+    if !unit.is_empty() {
+        let done = state.gauge.done;
+        counter!("undercroft_worker_done_total", "worker" => name, "unit" => unit).absolute(done);
+        gauge!("undercroft_worker_rate", "worker" => name, "unit" => unit).set(state.rate);
     }
 }
 
@@ -149,6 +171,7 @@ mod tests {
         let handle = MetricsHandle { prometheus: recorder.handle() };
         let mut report = health::tests::report(&[DriveState::Up, DriveState::Away], 1);
         report.counters.push(("undercroft_repair_operations_total", 5));
+        report.workers.insert("scrub", health::tests::worker(runtime::Activity::Paused, None));
         let text = ::metrics::with_local_recorder(&recorder, || {
             ::metrics::histogram!("undercroft_http_request_duration_seconds").record(0.002);
             handle.render(&report)
@@ -159,6 +182,12 @@ mod tests {
             "undercroft_repair_operations_total 5",
             "undercroft_http_request_duration_seconds_bucket{le=\"0.0025\"} 1",
             "undercroft_health 1",
+            "undercroft_worker_state{worker=\"scrub\",state=\"paused\"} 1",
+            "undercroft_worker_state{worker=\"scrub\",state=\"running\"} 0",
+            "undercroft_worker_steps_total{worker=\"scrub\"} 7",
+            "undercroft_worker_errors_total{worker=\"scrub\"} 2",
+            "undercroft_worker_done_total{worker=\"scrub\",unit=\"bytes\"} 9",
+            "undercroft_worker_rate{worker=\"scrub\",unit=\"bytes\"} 1.5",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }

@@ -1,17 +1,43 @@
 //! What the cluster says of itself: facts only, no judgement (that is [`crate::health`]).
 
+use std::collections::BTreeMap;
+
+use runtime::{UnknownWorker, WorkerState};
 use types::{DriveId, NodeId};
 
-/// Where reports come from. Called once for each request; it must be cheap and must not fail: what cannot be
-/// found out is reported as away or unavailable.
+/// Where reports come from, and who takes orders. Called once for each request; it must be cheap and must not fail:
+/// what cannot be found out is reported as away or unavailable.
 #[async_trait::async_trait]
 pub trait Source: Send + Sync + 'static {
     /// How everything is now.
     async fn report(&self) -> Report;
+
+    /// The background workers alone: this asks neither drives nor the metadata store.
+    fn workers(&self) -> WorkerReports;
+
+    /// Gives a worker an order.
+    ///
+    /// # Errors
+    /// [`UnknownWorker`].
+    fn steer(&self, name: &str, order: Order) -> Result<(), UnknownWorker>;
+}
+
+/// Background workers by name.
+pub type WorkerReports = BTreeMap<&'static str, WorkerState>;
+
+/// What may be asked of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Rest after the step under way.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Do a round at once, also when paused.
+    Run,
 }
 
 /// Everything that health and metrics are made of.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// The nodes of the layout, in a stable order.
     pub nodes: Vec<NodeReport>,
@@ -19,6 +45,8 @@ pub struct Report {
     pub metadata: MetadataReport,
     /// What the data can bear.
     pub redundancy: RedundancyReport,
+    /// The background workers.
+    pub workers: WorkerReports,
     /// Objects in all buckets, when it is known cheaply.
     pub objects: Option<u64>,
     /// Counters of the process, by full metric name.
@@ -83,6 +111,8 @@ pub struct DriveReport {
     pub path: String,
     /// How it is.
     pub state: DriveState,
+    /// Why it is not as it should be, and what can be done, without a full stop; `None` when nothing is known.
+    pub trouble: Option<String>,
     /// Size of its file system in bytes; 0 when away.
     pub capacity_bytes: u64,
     /// Bytes of that file system still free; 0 when away.

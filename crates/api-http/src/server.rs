@@ -5,11 +5,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get, post};
 use runtime::Clock;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -17,7 +17,8 @@ use tokio::net::TcpListener;
 use crate::connections::Bounded;
 use crate::health::{self, Status};
 use crate::metrics::MetricsHandle;
-use crate::report::Source;
+use crate::report::{Order, Source};
+use crate::workers;
 
 /// Why the listener could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +95,10 @@ fn router(shared: Shared) -> Router {
         .route("/", get(index))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
+        .route("/workers", get(list_workers))
+        .route("/workers/{name}/pause", steering(Order::Pause))
+        .route("/workers/{name}/resume", steering(Order::Resume))
+        .route("/workers/{name}/run", steering(Order::Run))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(shared)
@@ -110,8 +115,8 @@ async fn refuse_rebound_names(request: Request, next: Next) -> Response {
     json_response(StatusCode::MISDIRECTED_REQUEST, &body)
 }
 
-/// Whether the one `Host` is an address or a name of the loopback interface.
-fn is_local_name(headers: &HeaderMap) -> bool {
+/// Whether the one `Host` is an address (any) or a name of the loopback interface.
+pub(crate) fn is_local_name(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
     let Ok(host) = host.to_str() else { return false };
@@ -132,6 +137,10 @@ async fn index(State(shared): State<Shared>) -> Response {
     let endpoints = json!({
         "GET /health": "state of nodes, drives and metadata, as JSON",
         "GET /metrics": "metrics in Prometheus' text format",
+        "GET /workers": "the background workers, as JSON",
+        "POST /workers/{name}/pause": "lets a worker rest until it is resumed or this process ends",
+        "POST /workers/{name}/resume": "lets it go on",
+        "POST /workers/{name}/run": "asks for a round at once, also of a paused worker",
     });
     let body =
         json!({ "service": "undercroft admin", "version": shared.version, "endpoints": endpoints });
@@ -155,6 +164,16 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     (kind, shared.metrics.render(&report)).into_response()
 }
 
+async fn list_workers(State(shared): State<Shared>) -> Response {
+    workers::list(&shared.source.workers())
+}
+
+fn steering(order: Order) -> MethodRouter<Shared> {
+    post(async move |State(shared): State<Shared>, Path(name): Path<String>, headers: HeaderMap| {
+        workers::steer(&*shared.source, &name, order, &headers)
+    })
+}
+
 async fn unknown(method: Method, uri: Uri) -> Response {
     let message = format!("there is no {method} {}; see GET /", uri.path());
     json_response(StatusCode::NOT_FOUND, &json!({ "error": "not_found", "message": message }))
@@ -166,7 +185,7 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     json_response(StatusCode::METHOD_NOT_ALLOWED, &body)
 }
 
-fn json_response(code: StatusCode, body: &Value) -> Response {
+pub(crate) fn json_response(code: StatusCode, body: &Value) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (code, kind, format!("{body:#}\n")).into_response()
 }

@@ -115,15 +115,15 @@ async fn serve_engine(
         .await
         .with_context(|| cannot_listen("S3", "--s3-listen", config.s3_listen))?;
     let s3_address = s3.local_addr().context("the S3 listener has no address")?;
-    let status = ServerStatus::new(cluster, engine.clone(), config.meta.display().to_string());
-    let status = Arc::new(status);
+    let workers = Arc::new(Workers::new(runtime.clock.clone()));
+    let meta = config.meta.display().to_string();
+    let status = Arc::new(ServerStatus::new(cluster, engine.clone(), meta, workers.clone()));
     let clock = runtime.clock.clone();
     let admin = AdminServer::bind(config.admin_listen, status, metrics.clone(), VERSION, clock)
         .await
         .with_context(|| cannot_listen("administration", "--admin-listen", config.admin_listen))?;
     let banner = banner(config, cluster, &keys, s3_address, admin.address());
 
-    let workers = Workers::new(runtime.clock.clone());
     workers.start(metrics.upkeep());
     engine.workers().into_iter().for_each(|worker| workers.start(worker));
     let (stop, stopped) = watch::channel(false);

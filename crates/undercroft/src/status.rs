@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use api_http::{
-    DriveReport, DriveState, MetadataReport, NodeReport, RedundancyReport, Report, Source,
+    DriveReport, DriveState, MetadataReport, NodeReport, Order, RedundancyReport, Report, Source,
+    WorkerReports,
 };
 use kv::Kv;
 use net::DriveStatus;
 use objects::Engine;
 use placement::{Drive, Layout};
+use runtime::{UnknownWorker, Workers};
 use types::{DriveId, NodeId};
 
 use crate::cluster::Cluster;
@@ -18,6 +20,7 @@ use crate::cluster::Cluster;
 /// Answers for a running server.
 pub(crate) struct ServerStatus {
     engine: Engine,
+    workers: Arc<Workers>,
     kv: Arc<dyn Kv>,
     paths: HashMap<DriveId, PathBuf>,
     names: BTreeMap<NodeId, String>,
@@ -27,10 +30,16 @@ pub(crate) struct ServerStatus {
 }
 
 impl ServerStatus {
-    /// For `engine` on `cluster`, whose metadata is in `meta`.
-    pub(crate) fn new(cluster: &Cluster, engine: Engine, meta: String) -> Self {
+    /// For `engine` on `cluster`, whose metadata is in `meta`, and the process's workers.
+    pub(crate) fn new(
+        cluster: &Cluster,
+        engine: Engine,
+        meta: String,
+        workers: Arc<Workers>,
+    ) -> Self {
         Self {
             engine,
+            workers,
             kv: cluster.kv.clone(),
             paths: cluster.paths.clone(),
             names: node_names(&cluster.layout),
@@ -46,6 +55,7 @@ impl ServerStatus {
             id: drive.id,
             path: path.unwrap_or_else(|| drive.path_hint.clone()),
             state: state(status.state),
+            trouble: None,
             capacity_bytes: status.capacity_bytes,
             available_bytes: status.available_bytes,
             used_bytes: status.used_bytes,
@@ -102,6 +112,7 @@ impl Source for ServerStatus {
                 drives_may_be_lost: self.parity,
                 under_replicated: figures.under_replicated,
             },
+            workers: self.workers(),
             objects: Some(figures.objects),
             counters: vec![
                 ("undercroft_repair_operations_total", figures.repair_tasks),
@@ -114,6 +125,20 @@ impl Source for ServerStatus {
             ],
             gauges: vec![("undercroft_open_reads", figures.open_reads)],
         }
+    }
+
+    fn workers(&self) -> WorkerReports {
+        self.workers.states()
+    }
+
+    fn steer(&self, name: &str, order: Order) -> Result<(), UnknownWorker> {
+        match order {
+            Order::Pause => self.workers.pause(name),
+            Order::Resume => self.workers.resume(name),
+            Order::Run => self.workers.run_now(name),
+        }?;
+        tracing::info!(worker = name, ?order, "an operator steers");
+        Ok(())
     }
 }
 
