@@ -11,6 +11,11 @@ impl Thread {
         self.join_now();
     }
 
+    /// Lets it run and end by itself: for what may hang in a call of the operating system for ever.
+    pub fn detach(mut self) {
+        self.handle = None;
+    }
+
     fn join_now(&mut self) {
         if let Some(handle) = self.handle.take() {
             // A thread that drops its own handle must not wait for itself.

@@ -56,9 +56,15 @@ pub(crate) struct DevArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// A drive: a directory on a file system of its own. Repeat it for each drive. A new empty directory
-    /// joins the cluster; one that held a drive and is empty now counts as a missing drive.
+    /// joins the cluster; one that held a drive and is empty now counts as a missing drive (see
+    /// --accept-empty).
     #[arg(long = "data", value_name = "DIR", required = true)]
     pub(crate) data: Vec<PathBuf>,
+    /// Refills this --data directory: its drive is lost, and what is there now is a new, empty disk. Without
+    /// this, an empty directory stays a missing drive, as a disk that is not mounted looks just the same. For
+    /// one start; repeat it for each lost drive.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) accept_empty: Vec<PathBuf>,
     /// Where metadata is kept, best on the safest and fastest disk. [default: meta inside the --data
     /// directory that has one, else inside the first]
     #[arg(long, value_name = "DIR")]

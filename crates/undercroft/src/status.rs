@@ -1,7 +1,6 @@
 //! What the admin listener reports: gathered from the engine, the metadata store and what the start found.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_http::{
@@ -13,16 +12,16 @@ use net::DriveStatus;
 use objects::Engine;
 use placement::{Drive, Layout};
 use runtime::{UnknownWorker, Workers};
-use types::{DriveId, NodeId};
+use types::NodeId;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Places};
 
 /// Answers for a running server.
 pub(crate) struct ServerStatus {
     engine: Engine,
     workers: Arc<Workers>,
     kv: Arc<dyn Kv>,
-    paths: HashMap<DriveId, PathBuf>,
+    places: Arc<Places>,
     names: BTreeMap<NodeId, String>,
     metadata: MetadataReport,
     geometry: String,
@@ -41,7 +40,7 @@ impl ServerStatus {
             engine,
             workers,
             kv: cluster.kv.clone(),
-            paths: cluster.paths.clone(),
+            places: cluster.places.clone(),
             names: node_names(&cluster.layout),
             metadata: MetadataReport { path: meta, ..MetadataReport::default() },
             geometry: cluster.geometry.to_string(),
@@ -50,12 +49,13 @@ impl ServerStatus {
     }
 
     fn drive(&self, drive: &Drive, status: &DriveStatus) -> DriveReport {
-        let path = self.paths.get(&drive.id).map(|path| path.display().to_string());
+        let place = self.places.get(drive.id);
+        let path = place.path.map(|path| path.display().to_string());
         DriveReport {
             id: drive.id,
             path: path.unwrap_or_else(|| drive.path_hint.clone()),
             state: state(status.state),
-            trouble: None,
+            trouble: place.trouble,
             capacity_bytes: status.capacity_bytes,
             available_bytes: status.available_bytes,
             used_bytes: status.used_bytes,

@@ -32,7 +32,10 @@ fn help_and_version() {
     for (arguments, words) in [
         (&["--help"][..], &["dev", "serve", "bench", "one replica"][..]),
         (&["dev", "--help"], &["--dir", "--nodes", "--s3-listen", "--admin-listen", "--log-level"]),
-        (&["serve", "--help"], &["--data", "--meta", "--credentials", "--domain"]),
+        (
+            &["serve", "--help"],
+            &["--data", "--accept-empty", "--meta", "--credentials", "--domain"],
+        ),
         (&["bench", "s3", "--help"], &["--endpoint", "--op", "--size", "--concurrency", "--json"]),
     ] {
         let output = undercroft(arguments, &[]);

@@ -1,7 +1,10 @@
 //! Opens a cluster whose drives and metadata are all on this machine: takes the locks, reads what belongs to
 //! it, admits new drives, and tells in plain words what is missing. Nothing that exists is ever formatted.
+//! Not here: what happens to drives while the process runs (see [`crate::watch`]).
 
 mod control;
+mod maker;
+mod places;
 mod plan;
 mod refusal;
 mod survey;
@@ -19,16 +22,19 @@ use net::LocalCarrier;
 use placement::{Drive, DriveRole, Layout};
 use runtime::Runtime;
 use runtime::disk::Disk;
-use shards::{Identity, OpenError, Store, StoreOptions};
+use shards::{OpenError, Store};
 use types::{AccountId, DriveId, NodeId};
 
 pub(crate) use control::ClusterRecord;
+pub(crate) use maker::Maker;
+pub(crate) use places::{Place, Places};
 pub(crate) use refusal::Refusal;
+pub(crate) use survey::{Found, look_at};
 
 use crate::config::Mode;
 use control::Control;
-use plan::{Join, Plan};
-use survey::Seen;
+use plan::{Join, Missing, Plan, Refill};
+use survey::{Seen, Slot};
 
 /// An open cluster.
 pub(crate) struct Cluster {
@@ -42,13 +48,14 @@ pub(crate) struct Cluster {
     pub(crate) record: ClusterRecord,
     /// How new blobs are cut.
     pub(crate) geometry: Geometry,
-    /// Where each open drive is.
-    pub(crate) paths: HashMap<DriveId, PathBuf>,
+    /// Where each drive is, and what is to be said of it.
+    pub(crate) places: Arc<Places>,
+    /// Makes and opens its drives.
+    pub(crate) maker: Maker,
     /// What a person should know about this start, a sentence each.
     pub(crate) notes: Vec<String>,
     /// Whether this start made it.
     pub(crate) is_new: bool,
-    stores: Vec<Arc<Store>>,
 }
 
 /// What opening needs.
@@ -63,7 +70,7 @@ pub(crate) struct Opener<'a> {
     pub(crate) disk: Arc<dyn Disk>,
 }
 
-/// How long closing the metadata store may take.
+/// How long closing the metadata store, or a drive, may take.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 
 impl Opener<'_> {
@@ -76,7 +83,7 @@ impl Opener<'_> {
         let had_metadata = survey::has_content(&*self.disk, &store)?;
         if !had_metadata {
             // What would be refused later is refused before anything is made.
-            plan::plan(&Layout::empty(), "", self.look_for_orphans()?)?;
+            plan::plan(&Layout::empty(), "", self.look_for_orphans()?, self.refill())?;
         }
         self.disk.create_dir_all(self.meta).with_context(|| cannot("make", self.meta))?;
         let kv = Lsm::open(&store, self.runtime.clone(), LsmOptions::default())
@@ -105,44 +112,34 @@ impl Opener<'_> {
         let slots = survey::slots(&*self.disk, self.mode, stored_layout.as_ref())?;
         let seen = survey::look(&self.disk, slots);
         let layout = stored_layout.clone().unwrap_or_else(Layout::empty);
-        let plan = plan::plan(&layout, &record.id, seen)?;
-        let mut opening =
-            Opening { paths: HashMap::new(), stores: HashMap::new(), notes: Vec::new() };
-        let layout = self.open_drives(&record, layout, plan, &mut opening)?;
-        let Opening { paths, stores, notes } = opening;
+        let plan = plan::plan(&layout, &record.id, seen, self.refill())?;
+        let maker = Maker::new(self.disk.clone(), self.runtime.clone(), record.id.clone());
+        let mut opening = Opening::new(maker);
+        let layout = self.open_drives(layout, plan, &mut opening)?;
+        let Opening { maker, places, stores, notes } = opening;
         if stores.is_empty() {
             return Err(Refusal::NothingLeft { drives: layout.drives.len(), notes }.into());
         }
         let geometry = Geometry::default_for(layout.active().count());
         let record = control.publish(record, stored_layout.as_ref(), &layout, geometry).await?;
         control.end().await?;
-        let all = stores.values().cloned().collect();
-        let carrier = Arc::new(LocalCarrier::new(stores));
-        Ok(Cluster { kv, carrier, layout, record, geometry, paths, notes, is_new, stores: all })
+        let (carrier, places) = (Arc::new(LocalCarrier::new(stores)), Arc::new(places));
+        Ok(Cluster { kv, carrier, layout, record, geometry, places, maker, notes, is_new })
     }
 
     /// Carries out a plan; gives the layout with the drives that joined.
     fn open_drives(
         &self,
-        record: &ClusterRecord,
         mut layout: Layout,
         plan: Plan,
         opening: &mut Opening,
     ) -> anyhow::Result<Layout> {
-        opening.notes.extend(plan.notes);
+        plan.missing.into_iter().for_each(|missing| opening.miss(missing));
         for (slot, id) in plan.open {
-            match self.open_store(&slot.path) {
-                Ok(store) => {
-                    if layout.drive(id).is_some_and(|drive| drive.path_hint != slot.hint) {
-                        layout = layout.with_change(id, |drive| drive.path_hint = slot.hint.clone())?;
-                    }
-                    opening.add(id, slot.path, store);
-                }
-                Err(error @ OpenError::Locked { .. }) => return Err(Refusal::Drive(error).into()),
-                Err(error) => opening.notes.push(format!(
-                    "Drive {id} cannot be opened and counts as missing; nothing on it was changed: {error}."
-                )),
-            }
+            layout = opening.open(layout, slot, id)?;
+        }
+        for (slot, id) in plan.refill {
+            layout = opening.refill(layout, slot, id)?;
         }
         let serve_node = self.serve_node(&layout);
         let first_start = layout.drives.is_empty();
@@ -150,9 +147,14 @@ impl Opener<'_> {
             let path = &slot.path;
             let identity = match identity {
                 Some(identity) => identity,
-                None => self.format(record, path, serve_node)?,
+                None => {
+                    let id = || self.runtime.entropy.nonzero_u64();
+                    let node = serve_node.unwrap_or_else(|| NodeId::new(id()));
+                    let made = opening.maker.make(path, DriveId::new(id()), node);
+                    made.map_err(Refusal::Drive)?
+                }
             };
-            let store = self.open_store(path).map_err(Refusal::Drive)?;
+            let store = opening.maker.open(path).map_err(Refusal::Drive)?;
             let space = self.disk.space(path).with_context(|| cannot("measure", path))?;
             let drive = Drive {
                 id: identity.drive,
@@ -175,26 +177,11 @@ impl Opener<'_> {
         Ok(layout)
     }
 
-    fn format(
-        &self,
-        record: &ClusterRecord,
-        path: &Path,
-        serve_node: Option<NodeId>,
-    ) -> anyhow::Result<Identity> {
-        let entropy = &self.runtime.entropy;
-        let identity = Identity {
-            v: shards::DRIVE_VERSION,
-            cluster: record.id.clone(),
-            drive: DriveId::new(entropy.nonzero_u64()),
-            node: serve_node.unwrap_or_else(|| NodeId::new(entropy.nonzero_u64())),
-            created_at_ms: self.runtime.clock.now().0,
-        };
-        Store::format(self.disk.clone(), path, &identity).map_err(Refusal::Drive)?;
-        Ok(identity)
-    }
-
-    fn open_store(&self, path: &Path) -> Result<Arc<Store>, OpenError> {
-        Store::open(self.disk.clone(), self.runtime.clone(), path, StoreOptions::default())
+    fn refill(&self) -> Refill<'_> {
+        match self.mode {
+            Mode::Dev { .. } => Refill::All,
+            Mode::Serve { accept_empty, .. } => Refill::Only(accept_empty),
+        }
     }
 
     /// With `serve`, all drives of this machine are one node; with `dev`, each is a node of its own (`None`).
@@ -225,22 +212,67 @@ impl Opener<'_> {
 
 /// Drives opened so far.
 struct Opening {
-    paths: HashMap<DriveId, PathBuf>,
+    maker: Maker,
+    places: Places,
     stores: HashMap<DriveId, Arc<Store>>,
     notes: Vec<String>,
 }
 
 impl Opening {
+    fn new(maker: Maker) -> Self {
+        Self { maker, places: Places::default(), stores: HashMap::new(), notes: Vec::new() }
+    }
+
+    /// Opens a drive of the layout; one that cannot be opened is missing.
+    fn open(&mut self, layout: Layout, slot: Slot, id: DriveId) -> anyhow::Result<Layout> {
+        match self.maker.open(&slot.path) {
+            Ok(store) => {
+                self.add(id, slot.path, store);
+                let is_moved = layout.drive(id).is_some_and(|drive| drive.path_hint != slot.hint);
+                let moved = || layout.with_change(id, |drive| drive.path_hint = slot.hint.clone());
+                if is_moved { Ok(moved()?) } else { Ok(layout) }
+            }
+            Err(error @ OpenError::Locked { .. }) => Err(Refusal::Drive(error).into()),
+            Err(error) => {
+                let why = format!("it cannot be opened, and nothing on it was changed: {error}");
+                self.miss(Missing { drive: id, path: Some(slot.path), why });
+                Ok(layout)
+            }
+        }
+    }
+
+    /// Makes a lost drive anew in the place where it was.
+    fn refill(&mut self, layout: Layout, slot: Slot, id: DriveId) -> anyhow::Result<Layout> {
+        let Some(node) = layout.drive(id).map(|drive| drive.node) else { return Ok(layout) };
+        match self.maker.make(&slot.path, id, node) {
+            Ok(_) => {
+                self.notes.push(refilled(id, &slot.path));
+                self.open(layout, slot, id)
+            }
+            Err(error) => {
+                let why = format!("it was lost, and cannot be made anew: {error}");
+                self.miss(Missing { drive: id, path: Some(slot.path), why });
+                Ok(layout)
+            }
+        }
+    }
+
     fn add(&mut self, id: DriveId, path: PathBuf, store: Arc<Store>) {
-        self.paths.insert(id, path);
+        self.places.set(id, Place { path: Some(path), trouble: None });
         self.stores.insert(id, store);
+    }
+
+    fn miss(&mut self, Missing { drive, path, why }: Missing) {
+        self.notes.push(format!("Drive {drive} is missing: {why}."));
+        self.places.set(drive, Place { path, trouble: Some(why) });
     }
 }
 
 impl Cluster {
     /// Drives of the layout that are not open.
     pub(crate) fn missing(&self) -> usize {
-        self.layout.drives.iter().filter(|drive| !self.paths.contains_key(&drive.id)).count()
+        let open = self.carrier.drives();
+        self.layout.drives.iter().filter(|drive| !open.contains(&drive.id)).count()
     }
 
     /// The account of keys that name none.
@@ -248,13 +280,31 @@ impl Cluster {
         self.record.root_account
     }
 
-    /// Closes drives and metadata, in this order. Whatever was acknowledged is durable already.
+    /// Closes drives and metadata, in this order. Whatever was acknowledged is durable already, so a drive that
+    /// hangs is left alone after a while.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
-        for store in &self.stores {
-            store.close().await;
+        let drives = self.carrier.drives();
+        let stores = drives.into_iter().filter_map(|id| self.carrier.detach(id));
+        let closing: Vec<_> = stores.map(|store| self.maker.close(store)).collect();
+        for closed in closing {
+            if !self.maker.within(CLOSE_DEADLINE, closed).await.is_some_and(|done| done.is_ok()) {
+                tracing::warn!("a drive does not close: its next start has more to read");
+            }
         }
         self.kv.close(CLOSE_DEADLINE).await.context("closing the metadata store")
     }
+}
+
+/// What is said of a drive that was made anew.
+pub(crate) fn refilled(id: DriveId, path: &Path) -> String {
+    let path = path.display();
+    format!("Drive {id} was lost: {path} was empty. It was made anew there, and repair refills it.")
+}
+
+/// What is at the place of a drive instead of it, and what a person can do; without a full stop. With `is_dev`
+/// empty places fill themselves.
+pub(crate) fn vacancy(path: &Path, found: &Found, is_dev: bool) -> String {
+    plan::vacancy(path, found, if is_dev { Refill::All } else { Refill::Only(&[]) })
 }
 
 /// For error messages: `cannot make DIR`.

@@ -47,8 +47,9 @@ pub(crate) enum Refusal {
     },
     /// Two directories that say they are the same drive.
     #[error(
-        "{} and {} both say that they are drive {id}: one is a copy of the other, or the same directory. \
-         Nothing was changed. Leave out the one that is not in use", first.display(), second.display()
+        "{} and {} both say that they are drive {id}: they are the same directory, one is a copy of the \
+         other, or one is the old disk of a drive that was made anew and refilled. Nothing was changed. Leave \
+         out the one that was not in use last", first.display(), second.display()
     )]
     SameDrive {
         /// One.
@@ -68,6 +69,17 @@ pub(crate) enum Refusal {
         path: PathBuf,
         /// Something in it.
         entry: String,
+    },
+    /// A directory was to be filled again that is not the empty place of a lost drive.
+    #[error(
+        "--accept-empty {} is refused: {why}. Nothing was changed. The flag is for the place of a lost drive \
+         that is among --data and empty now; start without it", path.display()
+    )]
+    NotAccepted {
+        /// The directory.
+        path: PathBuf,
+        /// What is there, or why it is no such place.
+        why: String,
     },
     /// A directory that cannot be looked into, and is not known to be a drive that failed.
     #[error("{} cannot be used: {why}. Nothing was changed", path.display())]

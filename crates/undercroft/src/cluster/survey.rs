@@ -25,7 +25,7 @@ pub(super) struct Slot {
 
 /// What is at a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// A drive.
     Drive(Identity),
     /// No directory, or one with nothing of anybody's in it.
@@ -71,7 +71,7 @@ pub(super) fn slots(
     layout: Option<&Layout>,
 ) -> anyhow::Result<Vec<Slot>> {
     match mode {
-        Mode::Serve { data } => {
+        Mode::Serve { data, .. } => {
             let slot =
                 |path: &PathBuf| Slot { path: path.clone(), hint: path.display().to_string() };
             Ok(data.iter().map(slot).collect())
@@ -108,7 +108,8 @@ pub(super) fn look(disk: &Arc<dyn Disk>, slots: Vec<Slot>) -> Vec<Seen> {
     slots.into_iter().map(|slot| Seen { found: look_at(disk, &slot.path), slot }).collect()
 }
 
-fn look_at(disk: &Arc<dyn Disk>, path: &Path) -> Found {
+/// What is in the directory at `path`.
+pub(crate) fn look_at(disk: &Arc<dyn Disk>, path: &Path) -> Found {
     match Store::identity(disk.clone(), path) {
         Ok(Some(identity)) => Found::Drive(identity),
         Ok(None) => match list(&**disk, path) {

@@ -24,7 +24,12 @@ impl Place {
     }
 
     async fn serve(&self, drives: &[&str]) -> anyhow::Result<Cluster> {
-        self.open(&Mode::Serve { data: drives.iter().map(|name| self.path(name)).collect() }).await
+        self.serve_accepting(drives, &[]).await
+    }
+
+    async fn serve_accepting(&self, drives: &[&str], empty: &[&str]) -> anyhow::Result<Cluster> {
+        let paths = |names: &[&str]| names.iter().map(|name| self.path(name)).collect();
+        self.open(&Mode::Serve { data: paths(drives), accept_empty: paths(empty) }).await
     }
 
     async fn open(&self, mode: &Mode) -> anyhow::Result<Cluster> {
@@ -69,23 +74,75 @@ async fn a_second_opener_is_refused() {
     close(place.dev(None).await.expect("the lock is free again")).await;
 }
 
+/// Moves one drive away, and replaces another by an empty directory.
+fn lose(place: &Place, moved: &str, emptied: &str) {
+    std::fs::rename(place.path(moved), place.path("away")).expect("moved");
+    std::fs::remove_dir_all(place.path(emptied)).expect("removed");
+    std::fs::create_dir(place.path(emptied)).expect("an unmounted mount point");
+}
+
 #[tokio::test]
-async fn missing_drives_degrade_and_are_never_made_again() {
-    let place = Place::new();
-    close(place.dev(None).await.expect("a first start")).await;
-    std::fs::rename(place.path("node-2"), place.path("away-2")).expect("moved");
-    std::fs::remove_dir_all(place.path("node-4")).expect("removed");
-    std::fs::create_dir(place.path("node-4")).expect("an unmounted mount point");
-    let degraded = place.dev(None).await.expect("a degraded start");
+async fn missing_drives_degrade_and_are_never_made_again_by_themselves() {
+    let (place, all) = (Place::new(), ["a", "b", "c", "d", "e"]);
+    close(place.serve(&all).await.expect("a first start")).await;
+    lose(&place, "b", "d");
+    let degraded = place.serve(&all).await.expect("a degraded start");
     assert_eq!((degraded.missing(), degraded.notes.len()), (2, 2), "{:?}", degraded.notes);
     assert_eq!(degraded.layout.drives.len(), 5);
+    let flag = format!("--accept-empty {} ", place.path("d").display());
+    assert!(degraded.notes.iter().any(|note| note.contains(&flag)), "{:?}", degraded.notes);
     close(degraded).await;
-    assert!(!place.path("node-2").exists());
-    assert_eq!(std::fs::read_dir(place.path("node-4")).expect("there").count(), 0);
-    std::fs::rename(place.path("away-2"), place.path("node-2")).expect("moved back");
-    let better = place.dev(None).await.expect("a better start");
+    assert!(!place.path("b").exists());
+    assert_eq!(std::fs::read_dir(place.path("d")).expect("there").count(), 0);
+    std::fs::rename(place.path("away"), place.path("b")).expect("moved back");
+    let better = place.serve(&all).await.expect("a better start");
     assert_eq!(better.missing(), 1);
     close(better).await;
+}
+
+#[tokio::test]
+async fn an_accepted_empty_directory_is_the_same_drive_made_anew() {
+    let (place, all) = (Place::new(), ["a", "b", "c"]);
+    let first = place.serve(&all).await.expect("a first start");
+    let ids = |cluster: &Cluster| {
+        let mut ids = cluster.carrier.drives();
+        ids.sort_unstable();
+        ids
+    };
+    let (layout, drives) = (first.layout.clone(), ids(&first));
+    close(first).await;
+    lose(&place, "a", "c");
+    let one = place.serve_accepting(&all, &["c"]).await.expect("one is refilled");
+    assert_eq!((one.missing(), &one.layout), (1, &layout));
+    assert!(one.notes.iter().any(|note| note.contains("refills")), "{:?}", one.notes);
+    close(one).await;
+    let again = refusal(place.serve_accepting(&all, &["c"]).await);
+    assert!(matches!(again, Refusal::NotAccepted { .. }), "{again}");
+    let both = place.serve_accepting(&all, &["a"]).await.expect("a place that is not there");
+    assert_eq!((both.missing(), ids(&both), &both.layout), (0, drives, &layout));
+    close(both).await;
+    // The old disk returns beside the new one.
+    let twice = place.serve(&["a", "b", "c", "away"]).await;
+    assert!(matches!(refusal(twice), Refusal::SameDrive { .. }));
+    close(place.serve(&all).await.expect("without the old one")).await;
+}
+
+#[tokio::test]
+async fn dev_makes_lost_drives_anew_unless_all_are_lost() {
+    let place = Place::new();
+    let first = place.dev(None).await.expect("a first start");
+    let layout = first.layout.clone();
+    close(first).await;
+    lose(&place, "node-2", "node-4");
+    let again = place.dev(None).await.expect("both are made anew");
+    assert_eq!((again.missing(), again.notes.len(), &again.layout), (0, 2, &layout));
+    close(again).await;
+    for node in 1..=5 {
+        std::fs::remove_dir_all(place.path(&format!("node-{node}"))).expect("removed");
+    }
+    let nothing = refusal(place.dev(None).await);
+    assert!(matches!(nothing, Refusal::NothingLeft { drives: 5, .. }), "{nothing}");
+    assert!(!place.path("node-1").exists());
 }
 
 #[tokio::test]
@@ -128,7 +185,8 @@ async fn new_drives_join_and_old_blobs_keep_the_promise_small() {
 async fn metadata_may_be_inside_a_drive() {
     let place = Place::new();
     for _ in 0..2 {
-        let mode = Mode::Serve { data: vec![place.path("a"), place.path("b")] };
+        let data = vec![place.path("a"), place.path("b")];
+        let mode = Mode::Serve { data, accept_empty: Vec::new() };
         let meta = place.path("a/meta");
         let disk = Arc::new(RealDisk);
         let opener = Opener { mode: &mode, meta: &meta, runtime: Runtime::real(), disk };

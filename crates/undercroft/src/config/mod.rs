@@ -25,6 +25,8 @@ pub(crate) enum Mode {
     Serve {
         /// Absolute, in the order given.
         data: Vec<PathBuf>,
+        /// Absolute: places of lost drives that may be filled again.
+        accept_empty: Vec<PathBuf>,
     },
 }
 
@@ -71,13 +73,15 @@ impl ServerConfig {
                 .map(|path| path.components().collect::<PathBuf>())
                 .with_context(|| format!("{} is no usable path", path.display()))
         };
-        let data = args.data.iter().map(absolute).collect::<anyhow::Result<Vec<_>>>()?;
+        let all =
+            |paths: &[PathBuf]| paths.iter().map(absolute).collect::<anyhow::Result<Vec<_>>>();
+        let (data, accept_empty) = (all(&args.data)?, all(&args.accept_empty)?);
         let meta = match &args.meta {
             Some(meta) => absolute(meta)?,
             None => default_meta(&data),
         };
         let home = meta.clone();
-        Self::new(Mode::Serve { data }, meta, &home, args.server)
+        Self::new(Mode::Serve { data, accept_empty }, meta, &home, args.server)
     }
 
     fn new(mode: Mode, meta: PathBuf, home: &Path, server: ServerArgs) -> anyhow::Result<Self> {
@@ -118,7 +122,7 @@ mod tests {
             let cli = Cli::parse_from([&["undercroft", "serve", "--data"], args].concat());
             let Command::Serve(args) = cli.command else { panic!("another command") };
             match ServerConfig::serve(args).expect("usable").mode {
-                Mode::Serve { data } => data,
+                Mode::Serve { data, .. } => data,
                 Mode::Dev { .. } => panic!("another mode"),
             }
         };
