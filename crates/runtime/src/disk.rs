@@ -75,7 +75,11 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// An exclusive lock; dropping it lets go.
-pub trait Lock: Send + Sync {}
+pub trait Lock: Send + Sync {
+    /// Whether the name `path` still stands for the locked file: not when it, or a directory above it, was
+    /// removed, renamed or replaced, or the file system was unmounted.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
+}
 
 /// An open file. Reads and writes name their offset, so that one handle serves many threads.
 pub trait File: Send + Sync + 'static {
@@ -95,13 +99,16 @@ pub trait File: Send + Sync + 'static {
     /// Makes all written bytes and the length durable (`fdatasync`).
     fn sync(&self) -> io::Result<()>;
 
-    /// Has writes go past the page cache from here on, or not any more; whether they do now. While they
-    /// do, the addresses and lengths of buffers and the offsets are multiples of [`DIRECT_ALIGN_BYTES`]; a
-    /// file system that wants more answers a write with `InvalidInput` and has written nothing.
+    /// Has reads and writes go past the page cache from here on, or not any more; whether they do now. While
+    /// they do, the addresses and lengths of buffers and the offsets are multiples of [`DIRECT_ALIGN_BYTES`]; a
+    /// file system that wants more answers with `InvalidInput` and has done nothing.
     fn set_direct(&self, on: bool) -> io::Result<bool>;
 
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
+
+    /// Whether the name `path` still stands for this file: see [`Lock::is_at`].
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
 
     /// Whether it has no bytes.
     fn is_empty(&self) -> io::Result<bool> {

@@ -114,6 +114,9 @@ impl File for HangingFile {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.0.is_at(path)
+    }
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }

@@ -68,7 +68,34 @@ fn names(disk: &dyn Disk, dir: &Path) {
     open.read_exact_at(&mut byte, 0).expect("an open file outlives its name");
     assert_eq!(byte, *b"a");
     disk.remove_dir(&deep).expect("removed");
+    places(disk, &dir.join("places"));
     assert_eq!(disk.list(&dir.join("b")).expect("listed"), []);
+}
+
+/// A file knows whether a name still stands for it.
+fn places(disk: &dyn Disk, dir: &Path) {
+    disk.create_dir_all(dir).expect("made");
+    let (path, other) = (dir.join("file"), dir.join("other"));
+    put(disk, &path, b"a");
+    let file = disk.open(&path, false).expect("opened");
+    let lock = disk.lock(&path).expect("locked");
+    let at = |path: &Path| {
+        let (file, lock) = (file.is_at(path).expect("told"), lock.is_at(path).expect("told"));
+        assert_eq!(file, lock);
+        file
+    };
+    assert!(at(&path) && !at(&other) && !at(&dir.join("none/file")) && !at(&path.join("file")));
+    disk.rename(&path, &other).expect("renamed");
+    assert!(!at(&path) && at(&other));
+    put(disk, &path, b"a");
+    assert!(!at(&path), "another file has its name");
+    disk.remove(&other).expect("removed");
+    assert!(!at(&other));
+    put(disk, &other, b"a");
+    assert!(!at(&other), "another file has its name, and not its number");
+    drop(disk.lock(&path).expect("the lock is on the file, not on the name"));
+    [path, other].iter().for_each(|path| disk.remove(path).expect("removed"));
+    disk.remove_dir(dir).expect("removed");
 }
 
 fn bytes(disk: &dyn Disk, dir: &Path) {
@@ -120,12 +147,25 @@ fn direct(disk: &dyn Disk, path: &Path) {
         assert!(!file.set_direct(false).expect("off"));
         file.write_at(&[IoSlice::new(blocks)], 0).expect("written through the cache");
     }
+    direct_read(&*file, blocks);
     assert!(!file.set_direct(false).expect("off"));
     file.write_at(&[IoSlice::new(b"end")], 2 * BLOCK as u64).expect("a part of a block");
     file.sync().expect("synced");
     let mut expected = blocks.to_vec();
     expected.extend_from_slice(b"end");
     assert_eq!(contents(disk, path), expected);
+}
+
+/// Reads past the page cache, to the end of the file and over it.
+fn direct_read(file: &dyn File, expected: &[u8]) {
+    const BLOCK: usize = crate::disk::DIRECT_ALIGN_BYTES;
+    let mut memory = vec![0; 4 * BLOCK];
+    let start = memory.as_ptr().align_offset(BLOCK);
+    let buffer = &mut memory[start..start + 3 * BLOCK];
+    match file.read_at(buffer, 0) {
+        Ok(n) => assert_eq!(buffer[..n], *expected),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput),
+    }
 }
 
 fn many_buffers(file: &dyn File) {

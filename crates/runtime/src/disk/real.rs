@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use rustix::buffer::spare_capacity;
@@ -19,10 +19,27 @@ struct RealFile(fs::File);
 
 struct RealLock {
     // Closing the descriptor lets the lock go.
-    _file: fs::File,
+    file: fs::File,
 }
 
-impl Lock for RealLock {}
+impl Lock for RealLock {
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        is_at(&self.file, path)
+    }
+}
+
+/// A file that is open keeps its number: no other can have it.
+fn is_at(file: &fs::File, path: &Path) -> io::Result<bool> {
+    let named = match fs::metadata(path) {
+        Ok(named) => named,
+        Err(error) => {
+            let is_gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+            return if is_gone.contains(&error.kind()) { Ok(false) } else { Err(error) };
+        }
+    };
+    let held = file.metadata()?;
+    Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))
+}
 
 /// Most buffers that one `pwritev` takes on Linux.
 const IOV_MAX: usize = 1024;
@@ -113,7 +130,7 @@ impl Disk for RealDisk {
             .truncate(false)
             .open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(RealLock { _file: file }))
+        Ok(Box::new(RealLock { file }))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -216,6 +233,10 @@ impl File for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        is_at(&self.0, path)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -32,6 +32,7 @@ pub enum Call {
     Space,
     Lock,
     Exists,
+    IsAt,
     Read,
     Write,
     Sync,
@@ -86,7 +87,7 @@ struct Names {
     durable: BTreeMap<PathBuf, Node>,
     /// Changes of single names since their directory was synced, oldest first.
     pending: Vec<Change>,
-    locked: HashSet<PathBuf>,
+    locked: Vec<Arc<Mutex<Inode>>>,
 }
 
 #[derive(Clone)]
@@ -178,6 +179,21 @@ impl SimDisk {
         }
     }
 
+    /// Removes all names at and below `path` at once and durably, as somebody else would, or an unmount. Files
+    /// that are open live on without a name.
+    pub fn wipe(&self, path: &Path) {
+        let mut names = self.shared.names.lock();
+        let mut gone: Vec<Node> = Vec::new();
+        names.current.retain(|name, node| {
+            let is_below = name.starts_with(path);
+            gone.extend(is_below.then(|| node.clone()));
+            !is_below
+        });
+        names.durable.retain(|name, _| !name.starts_with(path));
+        names.pending.retain(|change| !change.path.starts_with(path));
+        gone.into_iter().for_each(|node| self.forget(&names, Some(node)));
+    }
+
     fn enter(&self, call: Call) -> io::Result<()> {
         self.shared.enter(call)
     }
@@ -201,6 +217,17 @@ impl Shared {
             fault.forever
         });
         failed.map_or(Ok(()), |kind| Err(io::Error::new(kind, "injected fault")))
+    }
+
+    /// Whether `path` stands for `inode`; asked of a handle from `epoch`.
+    fn is_at(&self, inode: &Arc<Mutex<Inode>>, epoch: u64, path: &Path) -> io::Result<bool> {
+        if self.epoch.load(Ordering::SeqCst) != epoch {
+            return Err(io::Error::other("the power has failed since this file was opened"));
+        }
+        self.enter(Call::IsAt)?;
+        let names = self.names.lock();
+        let named = names.current.get(path);
+        Ok(matches!(named, Some(Node::File(named)) if Arc::ptr_eq(named, inode)))
     }
 
     fn roll(&self) -> Dice {
@@ -430,11 +457,17 @@ impl Disk for SimDisk {
             let unit = self.calls();
             names.change(path, Some(Node::File(Arc::default())), unit);
         }
-        if !names.locked.insert(path.to_owned()) {
+        let inode = match names.current.get(path) {
+            Some(Node::File(inode)) => inode.clone(),
+            _ => return Err(io::ErrorKind::IsADirectory.into()),
+        };
+        // Of the file, not of the name: who has lost the name has still the lock.
+        if names.locked.iter().any(|held| Arc::ptr_eq(held, &inode)) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        names.locked.push(inode.clone());
         let epoch = self.shared.epoch.load(Ordering::SeqCst);
-        Ok(Box::new(SimLock { disk: self.clone(), path: path.to_owned(), epoch }))
+        Ok(Box::new(SimLock { disk: self.clone(), inode, epoch }))
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
@@ -464,17 +497,21 @@ impl SimDisk {
 
 struct SimLock {
     disk: SimDisk,
-    path: PathBuf,
+    inode: Arc<Mutex<Inode>>,
     epoch: u64,
 }
 
-impl Lock for SimLock {}
+impl Lock for SimLock {
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.disk.shared.is_at(&self.inode, self.epoch, path)
+    }
+}
 
 impl Drop for SimLock {
     fn drop(&mut self) {
         let mut names = self.disk.shared.names.lock();
         if self.disk.shared.epoch.load(Ordering::SeqCst) == self.epoch {
-            names.locked.remove(&self.path);
+            names.locked.retain(|held| !Arc::ptr_eq(held, &self.inode));
         }
     }
 }
@@ -510,7 +547,7 @@ impl SimFile {
 }
 
 /// Not `InvalidInput`, as a real disk answers: a caller that is ready for that must not get by unnoticed with a
-/// write that no disk takes.
+/// call that no disk takes.
 fn check_aligned(buffers: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
     let is_aligned = |buffer: &io::IoSlice<'_>| {
         buffer.as_ptr().align_offset(DIRECT_ALIGN_BYTES) == 0
@@ -519,12 +556,15 @@ fn check_aligned(buffers: &[io::IoSlice<'_>], offset: u64) -> io::Result<()> {
     if offset.is_multiple_of(DIRECT_ALIGN_BYTES as u64) && buffers.iter().all(is_aligned) {
         return Ok(());
     }
-    Err(io::Error::other("a direct write that is not aligned"))
+    Err(io::Error::other("a direct read or write that is not aligned"))
 }
 
 impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.enter(Call::Read)?;
+        if self.direct.load(Ordering::SeqCst) {
+            check_aligned(&[io::IoSlice::new(buffer)], offset)?;
+        }
         Ok(self.inode.lock().read(buffer, offset))
     }
 
@@ -560,7 +600,7 @@ impl File for SimFile {
         outcome
     }
 
-    /// Direct writes are as little durable before a sync as all others.
+    /// Direct writes are as little durable before a sync as all others; direct reads see what others see.
     fn set_direct(&self, on: bool) -> io::Result<bool> {
         self.direct.store(on, Ordering::SeqCst);
         Ok(on)
@@ -569,6 +609,10 @@ impl File for SimFile {
     fn len(&self) -> io::Result<u64> {
         self.enter(Call::Len)?;
         Ok(self.inode.lock().len())
+    }
+
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.shared.is_at(&self.inode, self.epoch, path)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
