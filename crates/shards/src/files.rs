@@ -28,7 +28,7 @@ use dirs::DirSync;
 use staging::Stagings;
 
 /// Blobs of one session whose shards share a directory: 2 to the power of this.
-const SEQUENCE_BITS: u32 = 12;
+pub(crate) const SEQUENCE_BITS: u32 = 12;
 
 /// A directory: the session, and the sequence number without its lowest bits.
 type DirKey = (SessionId, u64);
@@ -141,11 +141,11 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(ShardError::NotFound(*id));
             }
-            Err(error) => return Err(self.drive.read_failed(&path, &error)),
+            Err(error) => return Err(self.drive.read_failed(&path, 0, &error)),
         };
         let header = match file.read_vec(RECORD_HEADER_BYTES, 0, true).map_err(ReadFailure::from) {
             Ok(bytes) => decode_header(id, &bytes),
-            Err(ReadFailure::Failed(error)) => return Err(self.drive.read_failed(&path, &error)),
+            Err(ReadFailure::Failed(error)) => return Err(self.drive.read_failed(&path, 0, &error)),
             Err(ReadFailure::Short | ReadFailure::WouldBlock) => None,
         };
         match header {
@@ -167,7 +167,7 @@ impl Files {
             match self.drive.disk.exists(&path) {
                 Ok(false) => {}
                 Ok(true) => return Err(ShardError::Misuse(header.id)),
-                Err(error) => return Err(self.drive.read_failed(&path, &error)),
+                Err(error) => return Err(self.drive.read_failed(&path, 0, &error)),
             }
             if let Err(error) = self.drive.disk.rename(temp, &path) {
                 return Err(self.drive.write_failed("rename", temp, &error));
@@ -272,7 +272,7 @@ impl Files {
         let names = match self.drive.disk.list(&dir) {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(self.drive.read_failed(&dir, &error)),
+            Err(error) => return Err(self.drive.read_failed(&dir, 0, &error)),
         };
         let ids = names.iter().filter_map(|entry| shard_of_name(key.0, &entry.name));
         Ok(ids.filter(|id| dir_key(id) == key).collect())

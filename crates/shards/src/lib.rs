@@ -5,6 +5,7 @@
 //! `types::limits::SHARD_FILE_MIN_BYTES` of payload) have a file of their own. See `docs/formats.md` for every byte.
 
 mod cache;
+pub mod check;
 pub mod codec;
 mod drive;
 mod error;

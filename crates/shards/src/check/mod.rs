@@ -8,8 +8,8 @@
 mod files;
 mod frames;
 mod kills;
-mod segments;
 mod sealed;
+mod segments;
 mod walk;
 mod window;
 
