@@ -164,6 +164,14 @@ impl Store {
         &self.identity
     }
 
+    /// Whether the directory that this store has open is still at its place: not when it was removed, renamed or
+    /// replaced, or its file system unmounted. When nobody can say, it is taken to be there. Blocks.
+    pub fn is_in_place(&self) -> bool {
+        let lock = self.lock.lock();
+        let path = self.core.drive.dir.join("lock");
+        lock.as_ref().is_some_and(|lock| lock.is_at(&path).unwrap_or(true))
+    }
+
     /// Begins a shard. Does not block.
     ///
     /// # Errors
