@@ -41,8 +41,13 @@ impl LocalCarrier {
         self.stores.read().keys().copied().collect()
     }
 
+    /// The open store of a drive that is there.
+    pub fn store_of(&self, drive: DriveId) -> Option<Arc<Store>> {
+        self.stores.read().get(&drive).cloned()
+    }
+
     fn store(&self, drive: DriveId) -> Result<Arc<Store>, ShardError> {
-        self.stores.read().get(&drive).cloned().ok_or(ShardError::Away(drive))
+        self.store_of(drive).ok_or(ShardError::Away(drive))
     }
 }
 
@@ -53,8 +58,9 @@ impl Carrier for LocalCarrier {
         drive: DriveId,
         header: ShardHeader,
     ) -> Result<Box<dyn ShardWriter>, ShardError> {
-        let sink = self.store(drive)?.create(header)?;
-        Ok(Box::new(LocalWriter { stores: self.stores.clone(), drive, sink }))
+        let store = self.store(drive)?;
+        let sink = store.create(header)?;
+        Ok(Box::new(LocalWriter { stores: self.stores.clone(), drive, store, sink }))
     }
 
     async fn read(
@@ -114,6 +120,7 @@ impl Carrier for LocalCarrier {
                 available_bytes: 0,
                 used_bytes: 0,
                 shards: 0,
+                quarantine_bytes: 0,
             },
         }
     }
@@ -122,25 +129,27 @@ impl Carrier for LocalCarrier {
 struct LocalWriter {
     stores: Arc<Stores>,
     drive: DriveId,
+    store: Arc<Store>,
     sink: ShardSink,
 }
 
-impl LocalWriter {
-    fn check_attached(&self) -> Result<(), ShardError> {
-        let is_there = self.stores.read().contains_key(&self.drive);
-        if is_there { Ok(()) } else { Err(ShardError::Away(self.drive)) }
-    }
+/// Fails when the drive is away, or has another store by now: what the former one took is gone with it.
+fn check_attached(stores: &Stores, drive: DriveId, store: &Arc<Store>) -> Result<(), ShardError> {
+    let is_there = stores.read().get(&drive).is_some_and(|now| Arc::ptr_eq(now, store));
+    if is_there { Ok(()) } else { Err(ShardError::Away(drive)) }
 }
 
 #[async_trait::async_trait]
 impl ShardWriter for LocalWriter {
     async fn write(&mut self, frames: Vec<Frame>) -> Result<(), ShardError> {
-        self.check_attached()?;
+        check_attached(&self.stores, self.drive, &self.store)?;
         self.sink.write(frames).await
     }
 
     async fn commit(self: Box<Self>) -> Result<(), ShardError> {
-        self.check_attached()?;
-        self.sink.commit().await
+        let Self { stores, drive, store, sink } = *self;
+        check_attached(&stores, drive, &store)?;
+        sink.commit().await?;
+        check_attached(&stores, drive, &store)
     }
 }
