@@ -116,6 +116,10 @@ impl Batch {
                     (range.start().as_bytes().len() + range.end().as_bytes().len(), 0)
                 }
             };
+            // Only a stamped key can be over the limit, and a range is two keys.
+            if key > limits::KV_KEY_MAX_BYTES && matches!(write, Write::PutStamped(..)) {
+                return Err(BatchTooLarge::Bytes(key));
+            }
             if value > limits::KV_VALUE_MAX_BYTES {
                 return Err(BatchTooLarge::Value(value));
             }

@@ -1,7 +1,7 @@
 //! The narrow waist: one ordered, transactional key-value store under everything that is small and mutable.
 //!
 //! [`Kv`] is the trait; [`conformance`] is the public suite that every engine passes, called in one line;
-//! [`lsm`] is the embedded engine of one replica. An engine never interprets a value: record types, their
+//! [`lsm`] is the embedded engine of one replica, and [`memory`] one for tests and simulation. An engine never interprets a value: record types, their
 //! keys and codecs belong to the crates that own them.
 //!
 //! The promises, in short (each is a test of the suite):
@@ -9,12 +9,14 @@
 //! * Revisions are global, strictly rising and never reused.
 //! * A batch repeated under its [`BatchId`] answers with its first outcome and has no second effect.
 //! * A batch of an ended session is [`Outcome::Fenced`]; that fence is what collection rests on.
-//! * [`Outcome::Committed`] means durable.
+//! * [`Outcome::Committed`] means durable (but for `memory`, where nothing is).
 
 mod batch;
 pub mod conformance;
+mod engine;
 mod key;
 pub mod lsm;
+pub mod memory;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -281,7 +283,7 @@ pub trait Kv: Send + Sync + 'static {
 /// An engine's figures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KvStatus {
-    /// Name of the engine: `lsm`.
+    /// Name of the engine: `lsm` or `memory`.
     pub engine: &'static str,
     /// Copies of every record.
     pub replicas: u32,

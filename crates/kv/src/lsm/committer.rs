@@ -11,10 +11,9 @@ use runtime::disk::{Disk, Lock};
 use types::BatchId;
 
 use super::Shared;
-use super::group::{Decided, Group};
 use super::queue::{Bounds, Gather, Reply, Request, Shut};
-use super::record::Memo;
-use super::store::Store;
+use super::store::{Store, View};
+use crate::engine::{Decided, Group, Memo};
 use crate::{Batch, KvError, Outcome, Write};
 
 /// What one group may hold: bounds the memory of a group and the time until its first answer.
@@ -80,20 +79,17 @@ impl Committer {
         let Some(view) = self.shared.view.read().clone() else { return };
         let low = self.low_on_space();
         let table = self.shared.sessions.lock();
-        let mut group = Group::new(&view, &table);
+        let mut group = Group::new(&*view, &table);
         let answers: Vec<Answer> =
             requests.into_iter().map(|request| evaluate(&mut group, request, low)).collect();
-        let mut batch = None;
-        if group.is_durable_work() {
-            let filled = batch.insert(self.store.batch());
-            for (id, memo) in &self.carried {
-                filled.put_outcome(*id, *memo);
-            }
-            group.fill(filled);
-        }
         let decided = group.decide();
         drop(table);
-        if let Some(batch) = batch {
+        if decided.is_durable_work() {
+            let mut batch = self.store.batch();
+            for (id, memo) in &self.carried {
+                batch.put_outcome(*id, *memo);
+            }
+            batch.fill(&decided);
             if let Err(error) = self.shared.write(batch) {
                 return self.fail(answers, &error);
             }
@@ -225,7 +221,7 @@ impl Space {
     }
 }
 
-fn evaluate(group: &mut Group<'_>, request: Request, space: Space) -> Answer {
+fn evaluate(group: &mut Group<'_, View>, request: Request, space: Space) -> Answer {
     match request {
         Request::Commit { id, batch, reply, .. } => {
             let outcome = match group.decided(id) {

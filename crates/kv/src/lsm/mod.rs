@@ -26,13 +26,10 @@
 //! ([`LsmOptions::reserve_bytes`]) batches that remove nothing are refused as [`KvError::Full`].
 
 mod committer;
-mod group;
-mod history;
 mod journal;
 mod queue;
 mod reader;
 mod record;
-mod sessions;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -47,17 +44,16 @@ use parking_lot::{Mutex, RwLock};
 use runtime::disk::{Disk, RealDisk};
 use runtime::{Clock, Runtime, Thread, spawn_thread};
 use tokio::sync::{oneshot, watch};
-use types::{BatchId, Revision, SessionId, UnixMillis, limits};
+use types::{BatchId, Revision, SessionId, UnixMillis};
 
+use crate::engine::{self, History, Seen, SessionTable};
 use crate::{
-    Batch, BatchTooLarge, Direction, Key, KeyRange, Kv, KvError, KvStatus, Outcome, Page, Reader,
-    SessionInfo, Versioned, Watcher, Write,
+    Batch, Direction, Key, KeyRange, Kv, KvError, KvStatus, Outcome, Page, Reader, SessionInfo,
+    Versioned, Watcher, Write,
 };
 use committer::Committer;
-use history::History;
 use queue::{Bounds, Queue, Request, Shut};
 use reader::Snapshots;
-use sessions::{Seen, SessionTable};
 use store::{Store, StoreBatch, View};
 
 /// How an [`Lsm`] is opened.
@@ -217,12 +213,7 @@ impl Lsm {
     /// Ends every session that still lives. The binary does so at its start: the directory's lock says that
     /// no other process can be committing under them.
     pub async fn end_all_sessions(&self) -> Result<(), KvError> {
-        for session in self.sessions().await? {
-            if session.ended.is_none() {
-                self.end_session(session.id).await?;
-            }
-        }
-        Ok(())
+        engine::end_all_sessions(self).await
     }
 
     /// Hands a request of a session in and waits for its answer.
@@ -243,22 +234,18 @@ impl Drop for Lsm {
 }
 
 /// Bytes that a batch keeps in memory while it waits.
-fn waiting_bytes(batch: &Batch) -> Result<usize, BatchTooLarge> {
+fn waiting_bytes(batch: &Batch) -> usize {
     let mut bytes = 64 * (batch.guards.len() + batch.writes.len());
     for write in &batch.writes {
         bytes += match write {
             Write::Put(key, value) => key.as_bytes().len() + value.len(),
             Write::PutStamped(prefix, suffix, value) => {
-                let key = prefix.as_bytes().len() + 8 + suffix.len();
-                if key > limits::KV_KEY_MAX_BYTES {
-                    return Err(BatchTooLarge::Bytes(key));
-                }
-                key + value.len()
+                prefix.as_bytes().len() + 8 + suffix.len() + value.len()
             }
             Write::Delete(_) | Write::DeleteRange(_) | Write::Add(..) => 0,
         };
     }
-    Ok(bytes)
+    bytes
 }
 
 #[async_trait::async_trait]
@@ -288,7 +275,7 @@ impl Kv for Lsm {
 
     async fn commit(&self, id: BatchId, batch: Batch) -> Result<Outcome, KvError> {
         batch.check_limits()?;
-        let bytes = waiting_bytes(&batch)?;
+        let bytes = waiting_bytes(&batch);
         let (reply, answer) = oneshot::channel();
         match self.shared.queue.push(Request::Commit { id, batch, bytes, reply }) {
             // A commit thread that is gone has said nothing about this batch.

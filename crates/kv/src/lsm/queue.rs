@@ -7,6 +7,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 use types::{BatchId, Revision, SessionId, UnixMillis};
 
+use crate::engine::closed;
 use crate::{Batch, KvError, Outcome};
 
 /// Where an answer goes.
@@ -44,7 +45,7 @@ impl Shut {
     /// As the trait says it.
     pub(super) fn error(&self) -> KvError {
         match self {
-            Self::Closed => KvError::Unavailable("the store is closed".to_owned()),
+            Self::Closed => closed(),
             Self::Failed(why) => KvError::Unavailable(format!(
                 "read-only since a write failed, until the process is started again: {why}"
             )),

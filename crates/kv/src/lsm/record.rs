@@ -10,11 +10,13 @@
 //! | `meta` | `o` + session id + slot (4 bytes, big-endian) | [`Memo`], the outcome of one batch |
 //!
 //! All integers are big-endian. A batch's slot is its sequence modulo [`WINDOW_SLOTS`].
+//! Not here: what sessions and outcomes mean, see `engine/sessions.rs`.
 
 use bytes::Bytes;
 use types::{BatchId, Revision, SessionId, UnixMillis};
 
-use crate::{KvError, Outcome, SessionInfo, Versioned};
+use crate::engine::{Memo, SessionRecord, WINDOW_SLOTS};
+use crate::{KvError, SessionInfo, Versioned};
 
 /// The format record of stores that this code reads and writes.
 pub(super) const FORMAT: [u8; 8] = *b"UCKV\0\0\0\x01";
@@ -26,8 +28,6 @@ pub(super) const REVISION_KEY: &[u8] = b"revision";
 pub(super) const SESSION_KEYS: u8 = b's';
 /// First byte of the keys of outcomes.
 pub(super) const OUTCOME_KEYS: u8 = b'o';
-/// Outcomes remembered per session: about two seconds of the fastest commit rate measured.
-pub(super) const WINDOW_SLOTS: u64 = 65_536;
 /// Length of the revision in front of a value.
 pub(super) const PREFIX_LEN: usize = 8;
 
@@ -62,17 +62,6 @@ pub(super) fn split_value(stored: &[u8]) -> Result<(Revision, &[u8]), KvError> {
 pub(super) fn decode_value(stored: &[u8]) -> Result<Versioned, KvError> {
     let (revision, value) = split_value(stored)?;
     Ok(Versioned { value: Bytes::copy_from_slice(value), revision })
-}
-
-/// A writer session, as stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SessionRecord {
-    /// What the trait shows of it.
-    pub(super) info: SessionInfo,
-    /// The highest sequence with an outcome, written when it matters: at its end.
-    pub(super) last_sequence: u64,
-    /// Whether its outcomes were dropped (only ever after its end).
-    pub(super) forgotten: bool,
 }
 
 impl SessionRecord {
@@ -128,24 +117,7 @@ impl SessionRecord {
     }
 }
 
-/// What is remembered of a batch: only outcomes that are decided are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Memo {
-    /// It committed.
-    Committed(Revision),
-    /// This guard did not hold.
-    Conflict(u32),
-}
-
 impl Memo {
-    /// As the trait says it.
-    pub(super) fn outcome(self) -> Outcome {
-        match self {
-            Self::Committed(revision) => Outcome::Committed(revision),
-            Self::Conflict(index) => Outcome::Conflict(index as usize),
-        }
-    }
-
     /// The key of a batch's outcome.
     pub(super) fn key(id: BatchId) -> [u8; 13] {
         let mut key = [OUTCOME_KEYS; 13];

@@ -18,15 +18,13 @@ use runtime::disk::Disk;
 use types::{Revision, limits};
 
 use super::record::{
-    FORMAT, FORMAT_KEY, Memo, OUTCOME_KEYS, REVISION_KEY, SESSION_KEYS, SessionRecord, damaged,
-    decode_value, encode_value, split_value,
+    FORMAT, FORMAT_KEY, OUTCOME_KEYS, REVISION_KEY, SESSION_KEYS, damaged, decode_value,
+    encode_value, split_value,
 };
-use super::sessions::SessionTable;
 use super::{LsmOptions, journal};
+use crate::engine::{Base, Decided, Memo, PAGE_BYTES, SessionRecord, SessionTable};
 use crate::{Direction, Entry, Key, KeyRange, KvError, Page, Step, Versioned};
 
-/// A page of a scan ends with the entry that reaches this many bytes of values.
-const PAGE_BYTES: usize = 1 << 20;
 /// A visitor's seek first tries this many entries, which is cheaper than a new iterator.
 const NEAR_ENTRIES: usize = 16;
 /// Newest ended sessions whose outcomes survive an open.
@@ -212,23 +210,27 @@ pub(super) struct StoreBatch {
 }
 
 impl StoreBatch {
-    /// Puts an owner's value.
-    pub(super) fn put(&mut self, key: &Key, revision: Revision, value: &[u8]) {
-        self.inner.insert(&self.store.data, key.as_bytes(), encode_value(revision, value));
-    }
-
-    /// Removes an owner's key.
-    pub(super) fn remove(&mut self, key: &Key) {
-        self.inner.remove(&self.store.data, key.as_bytes());
-    }
-
-    /// Puts the newest revision.
-    pub(super) fn put_revision(&mut self, revision: Revision) {
-        self.inner.insert(&self.store.meta, REVISION_KEY, revision.0.to_be_bytes());
+    /// Puts all that a group came to.
+    pub(super) fn fill(&mut self, decided: &Decided) {
+        for (key, record) in &decided.records {
+            match record {
+                Some(Versioned { value, revision }) => self.inner.insert(
+                    &self.store.data,
+                    key.as_bytes(),
+                    encode_value(*revision, value),
+                ),
+                None => self.inner.remove(&self.store.data, key.as_bytes()),
+            }
+        }
+        for (id, memo) in &decided.outcomes {
+            self.put_outcome(*id, *memo);
+        }
+        decided.sessions.values().for_each(|record| self.put_session(record));
+        self.inner.insert(&self.store.meta, REVISION_KEY, decided.revision.0.to_be_bytes());
     }
 
     /// Puts a session.
-    pub(super) fn put_session(&mut self, record: &SessionRecord) {
+    fn put_session(&mut self, record: &SessionRecord) {
         let key = SessionRecord::key(record.info.id);
         self.inner.insert(&self.store.meta, key, record.encode());
     }
@@ -269,28 +271,8 @@ impl View {
         self.stored(key)?.map(|stored| decode_value(&stored)).transpose()
     }
 
-    /// One record without its value when that is longer than `limit` bytes.
-    pub(super) fn peek(
-        &self,
-        key: &Key,
-        limit: usize,
-    ) -> Result<Option<(Revision, Option<bytes::Bytes>)>, KvError> {
-        let Some(stored) = self.stored(key)? else { return Ok(None) };
-        let (revision, value) = split_value(&stored)?;
-        let short = value.len() <= limit;
-        Ok(Some((revision, short.then(|| bytes::Bytes::copy_from_slice(value)))))
-    }
-
     fn iterate(&self, range: &KeyRange) -> fjall::Iter {
         self.snapshot.range(&self.data, range.start().as_bytes()..range.end().as_bytes())
-    }
-
-    /// The keys of a range, ascending.
-    pub(super) fn keys(
-        &self,
-        range: &KeyRange,
-    ) -> impl Iterator<Item = Result<Key, KvError>> + use<> {
-        self.iterate(range).map(|item| stored_key(&item.key().map_err(unreadable)?))
     }
 
     /// See [`crate::Reader::scan`].
@@ -324,6 +306,27 @@ impl View {
     /// Begins to visit a range.
     pub(super) fn visit(&self, range: &KeyRange) -> Visit<'_> {
         Visit { view: self, items: self.iterate(range), range: range.clone(), sought: None }
+    }
+}
+
+impl Base for View {
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    fn peek(
+        &self,
+        key: &Key,
+        limit: usize,
+    ) -> Result<Option<(Revision, Option<bytes::Bytes>)>, KvError> {
+        let Some(stored) = self.stored(key)? else { return Ok(None) };
+        let (revision, value) = split_value(&stored)?;
+        let short = value.len() <= limit;
+        Ok(Some((revision, short.then(|| bytes::Bytes::copy_from_slice(value)))))
+    }
+
+    fn keys(&self, range: &KeyRange) -> impl Iterator<Item = Result<Key, KvError>> {
+        self.iterate(range).map(|item| stored_key(&item.key().map_err(unreadable)?))
     }
 }
 

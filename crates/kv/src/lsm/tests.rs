@@ -179,7 +179,7 @@ async fn a_batch_behind_the_window_has_no_second_effect() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = open_new(dir.path()).await;
     must(&store, 1, add(1)).await;
-    must(&store, 1 + record::WINDOW_SLOTS, add(1)).await;
+    must(&store, 1 + engine::WINDOW_SLOTS, add(1)).await;
     assert_eq!(commit(&store, 1, add(1)).await, Outcome::Unknown);
     must(&store, 2, add(1)).await;
     assert_eq!(counter(&store).await, 3);

@@ -18,9 +18,9 @@ const HISTORY_BYTES: usize = 8 << 20;
 const PAGE_EVENTS: usize = 1024;
 
 /// All changes of one revision, in key order.
-pub(super) struct Change {
-    pub(super) revision: Revision,
-    pub(super) events: Vec<Event>,
+pub(crate) struct Change {
+    pub(crate) revision: Revision,
+    pub(crate) events: Vec<Event>,
 }
 
 impl Change {
@@ -46,21 +46,21 @@ struct Head {
 }
 
 /// The ring and the bell that wakes its watchers.
-pub(super) struct History {
+pub(crate) struct History {
     ring: Mutex<Ring>,
     head: watch::Sender<Head>,
 }
 
 impl History {
     /// Empty, from `newest` on.
-    pub(super) fn new(newest: Revision) -> Arc<Self> {
+    pub(crate) fn new(newest: Revision) -> Arc<Self> {
         let ring = Ring { changes: VecDeque::new(), events: 0, bytes: 0, floor: newest, newest };
         let (head, _) = watch::channel(Head { newest, closed: false });
         Arc::new(Self { ring: Mutex::new(ring), head })
     }
 
     /// Adds changes, oldest first, and drops the oldest of all beyond the bounds.
-    pub(super) fn push(&self, changes: Vec<Change>) {
+    pub(crate) fn push(&self, changes: Vec<Change>) {
         let Some(newest) = changes.last().map(|change| change.revision) else { return };
         {
             let mut ring = self.ring.lock();
@@ -85,12 +85,12 @@ impl History {
     }
 
     /// Tells all watchers that no more will come.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.head.send_modify(|head| head.closed = true);
     }
 
     /// A watcher of what lies under `prefix` behind `after`.
-    pub(super) fn watch(
+    pub(crate) fn watch(
         self: &Arc<Self>,
         prefix: &Key,
         after: Revision,
@@ -127,7 +127,7 @@ impl History {
 }
 
 /// See [`Watcher`].
-pub(super) struct HistoryWatcher {
+pub(crate) struct HistoryWatcher {
     history: Arc<History>,
     head: watch::Receiver<Head>,
     prefix: Key,

@@ -1,16 +1,48 @@
-//! Writer sessions and the outcomes of their batches, in memory. The committer's thread is the only one
-//! that changes the table, and only after what it says is durable.
+//! Writer sessions and the outcomes of their batches, in memory. An engine changes the table only after
+//! what it will say is durable.
 
 use std::collections::BTreeMap;
 
-use types::{BatchId, SessionId};
+use types::{BatchId, Revision, SessionId};
 
-use super::record::{Memo, SessionRecord, WINDOW_SLOTS};
-use crate::SessionInfo;
+use crate::{Outcome, SessionInfo};
+
+/// Outcomes remembered per session: about two seconds of the fastest commit rate measured.
+pub(crate) const WINDOW_SLOTS: u64 = 65_536;
+
+/// A writer session, as engines keep it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SessionRecord {
+    /// What the trait shows of it.
+    pub(crate) info: SessionInfo,
+    /// The highest sequence with an outcome, written when it matters: at its end.
+    pub(crate) last_sequence: u64,
+    /// Whether its outcomes were dropped (only ever after its end).
+    pub(crate) forgotten: bool,
+}
+
+/// What is remembered of a batch: only outcomes that are decided are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memo {
+    /// It committed.
+    Committed(Revision),
+    /// This guard did not hold.
+    Conflict(u32),
+}
+
+impl Memo {
+    /// As the trait says it.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Self::Committed(revision) => Outcome::Committed(revision),
+            Self::Conflict(index) => Outcome::Conflict(index as usize),
+        }
+    }
+}
 
 /// What is known of a batch that was handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     /// It was never decided.
     Never,
     /// It was decided so.
@@ -20,20 +52,20 @@ pub(super) enum Seen {
 }
 
 /// One session.
-pub(super) struct Session {
-    pub(super) record: SessionRecord,
+pub(crate) struct Session {
+    pub(crate) record: SessionRecord,
     /// Slot `sequence % WINDOW_SLOTS` holds the highest such sequence with an outcome.
     window: Vec<Option<(u64, Memo)>>,
 }
 
 impl Session {
     /// A session without outcomes.
-    pub(super) fn new(record: SessionRecord) -> Self {
+    pub(crate) fn new(record: SessionRecord) -> Self {
         Self { record, window: Vec::new() }
     }
 
     /// What is known of the batch with this sequence.
-    pub(super) fn seen(&self, sequence: u64) -> Seen {
+    pub(crate) fn seen(&self, sequence: u64) -> Seen {
         if self.record.forgotten {
             let decided = sequence <= self.record.last_sequence;
             return if decided { Seen::TooOld } else { Seen::Never };
@@ -60,18 +92,18 @@ impl Session {
 
 /// All sessions.
 #[derive(Default)]
-pub(super) struct SessionTable {
+pub(crate) struct SessionTable {
     sessions: BTreeMap<SessionId, Session>,
 }
 
 impl SessionTable {
     /// One of them.
-    pub(super) fn get(&self, id: SessionId) -> Option<&Session> {
+    pub(crate) fn get(&self, id: SessionId) -> Option<&Session> {
         self.sessions.get(&id)
     }
 
     /// Puts or replaces a session's record and keeps its outcomes.
-    pub(super) fn put(&mut self, record: SessionRecord) {
+    pub(crate) fn put(&mut self, record: SessionRecord) {
         match self.sessions.get_mut(&record.info.id) {
             Some(session) => {
                 let last_sequence = session.record.last_sequence.max(record.last_sequence);
@@ -84,26 +116,26 @@ impl SessionTable {
     }
 
     /// Records an outcome; one of an unknown session has nobody who could ask for it.
-    pub(super) fn remember(&mut self, id: BatchId, memo: Memo) {
+    pub(crate) fn remember(&mut self, id: BatchId, memo: Memo) {
         if let Some(session) = self.sessions.get_mut(&id.session) {
             session.remember(id.sequence, memo);
         }
     }
 
     /// What is known of a batch; of an unknown session nothing ever was.
-    pub(super) fn seen(&self, id: BatchId) -> Seen {
+    pub(crate) fn seen(&self, id: BatchId) -> Seen {
         self.sessions.get(&id.session).map_or(Seen::Never, |session| session.seen(id.sequence))
     }
 
     /// What the trait shows, by id.
-    pub(super) fn infos(&self) -> Vec<SessionInfo> {
+    pub(crate) fn infos(&self) -> Vec<SessionInfo> {
         self.sessions.values().map(|session| session.record.info.clone()).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use types::{Revision, UnixMillis};
+    use types::UnixMillis;
 
     use super::*;
 

@@ -1,20 +1,30 @@
 //! One group of batches: guards evaluated in order against what is stored and what the earlier batches of
-//! the group changed, and the writes that come of it. Pure but for the reads; the committer makes it real.
+//! the group changed, and the writes that come of it. Pure but for the reads; the engine makes it real.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
 use types::{BatchId, Revision, SessionId, UnixMillis, limits};
 
 use super::history::Change;
-use super::record::{Memo, SessionRecord};
-use super::sessions::{Seen, SessionTable};
-use super::store::{StoreBatch, View};
+use super::sessions::{Memo, Seen, SessionRecord, SessionTable};
 use crate::{
-    Batch, BatchTooLarge, Event, Guard, Key, KeyRange, KvError, Outcome, SessionInfo, Write,
-    decode_counter, encode_counter,
+    Batch, BatchTooLarge, Event, Guard, Key, KeyRange, KvError, Outcome, SessionInfo, Versioned,
+    Write, decode_counter, encode_counter,
 };
+
+/// What is stored when a group begins.
+pub(crate) trait Base {
+    /// The newest revision.
+    fn revision(&self) -> Revision;
+
+    /// A record, without its value when that is longer than `limit` bytes.
+    fn peek(&self, key: &Key, limit: usize) -> Result<Option<(Revision, Option<Bytes>)>, KvError>;
+
+    /// The keys of a range, ascending.
+    fn keys(&self, range: &KeyRange) -> impl Iterator<Item = Result<Key, KvError>>;
+}
 
 /// Values up to this length are kept when a guard reads them, for an `Add` may follow.
 const KEEP_BYTES: usize = 16;
@@ -34,72 +44,68 @@ struct Cell {
 type Stage = BTreeMap<Key, Option<Bytes>>;
 
 /// A group under evaluation.
-pub(super) struct Group<'a> {
-    view: &'a View,
+pub(crate) struct Group<'a, B> {
+    base: &'a B,
     table: &'a SessionTable,
     cells: BTreeMap<Key, Cell>,
     revision: Revision,
-    outcomes: HashMap<BatchId, Memo>,
+    /// In order, so that of two that share a slot of the window the later is written last.
+    outcomes: BTreeMap<BatchId, Memo>,
     sessions: BTreeMap<SessionId, SessionRecord>,
     changes: Vec<Change>,
     commits: u64,
 }
 
 /// What a group comes to, free of what it was evaluated against.
-pub(super) struct Decided {
+pub(crate) struct Decided {
     /// The newest revision.
-    pub(super) revision: Revision,
+    pub(crate) revision: Revision,
+    /// Changed records, by key; `None` for those removed.
+    pub(crate) records: Vec<(Key, Option<Versioned>)>,
     /// New outcomes.
-    pub(super) outcomes: HashMap<BatchId, Memo>,
+    pub(crate) outcomes: BTreeMap<BatchId, Memo>,
     /// New and changed sessions.
-    pub(super) sessions: BTreeMap<SessionId, SessionRecord>,
+    pub(crate) sessions: BTreeMap<SessionId, SessionRecord>,
     /// For watchers.
-    pub(super) changes: Vec<Change>,
+    pub(crate) changes: Vec<Change>,
     /// Batches that committed.
-    pub(super) commits: u64,
+    pub(crate) commits: u64,
 }
 
-impl<'a> Group<'a> {
+impl Decided {
+    /// Whether there is anything to make durable. Conflicts alone are not: they travel with the next commit.
+    pub(crate) fn is_durable_work(&self) -> bool {
+        self.commits > 0 || !self.sessions.is_empty()
+    }
+}
+
+impl<'a, B: Base> Group<'a, B> {
     /// An empty group over what is durable.
-    pub(super) fn new(view: &'a View, table: &'a SessionTable) -> Self {
+    pub(crate) fn new(base: &'a B, table: &'a SessionTable) -> Self {
         Self {
-            view,
+            base,
             table,
             cells: BTreeMap::new(),
-            revision: view.revision,
-            outcomes: HashMap::new(),
+            revision: base.revision(),
+            outcomes: BTreeMap::new(),
             sessions: BTreeMap::new(),
             changes: Vec::new(),
             commits: 0,
         }
     }
 
-    /// Whether there is anything to make durable. Conflicts alone are not: they travel with the next commit.
-    pub(super) fn is_durable_work(&self) -> bool {
-        self.commits > 0 || !self.sessions.is_empty()
-    }
-
-    /// Fills the library's batch.
-    pub(super) fn fill(&self, batch: &mut StoreBatch) {
-        for (key, cell) in self.cells.iter().filter(|(_, cell)| cell.dirty) {
-            match (cell.revision, &cell.value) {
-                (Some(revision), Some(value)) => batch.put(key, revision, value),
-                _ => batch.remove(key),
-            }
-        }
-        for (id, memo) in &self.outcomes {
-            batch.put_outcome(*id, *memo);
-        }
-        self.sessions.values().for_each(|record| batch.put_session(record));
-        if self.revision != self.view.revision {
-            batch.put_revision(self.revision);
-        }
-    }
-
     /// Ends the evaluation.
-    pub(super) fn decide(self) -> Decided {
+    pub(crate) fn decide(self) -> Decided {
+        let changed = self.cells.into_iter().filter(|(_, cell)| cell.dirty);
+        let records = changed
+            .map(|(key, cell)| {
+                let put = cell.revision.zip(cell.value);
+                (key, put.map(|(revision, value)| Versioned { value, revision }))
+            })
+            .collect();
         Decided {
             revision: self.revision,
+            records,
             outcomes: self.outcomes,
             sessions: self.sessions,
             changes: self.changes,
@@ -112,7 +118,7 @@ impl<'a> Group<'a> {
     }
 
     /// What became of a batch that was handed in before.
-    pub(super) fn decided(&self, id: BatchId) -> Option<Outcome> {
+    pub(crate) fn decided(&self, id: BatchId) -> Option<Outcome> {
         match (self.outcomes.get(&id), self.table.seen(id)) {
             (Some(memo), _) => Some(memo.outcome()),
             (None, Seen::Decided(memo)) => Some(memo.outcome()),
@@ -125,7 +131,7 @@ impl<'a> Group<'a> {
     ///
     /// # Errors
     /// When nothing came of it: it breaks a limit, or what it relies on cannot be read.
-    pub(super) fn commit(&mut self, id: BatchId, batch: Batch) -> Result<Outcome, KvError> {
+    pub(crate) fn commit(&mut self, id: BatchId, batch: Batch) -> Result<Outcome, KvError> {
         if self.session(id.session).is_none_or(|record| record.info.ended.is_some()) {
             return Ok(Outcome::Fenced);
         }
@@ -145,7 +151,7 @@ impl<'a> Group<'a> {
     }
 
     /// Opens a session.
-    pub(super) fn open_session(
+    pub(crate) fn open_session(
         &mut self,
         id: SessionId,
         label: String,
@@ -162,7 +168,7 @@ impl<'a> Group<'a> {
     }
 
     /// Records how far back a session still reads. An ended one reads nothing that counts.
-    pub(super) fn report_oldest_read(
+    pub(crate) fn report_oldest_read(
         &mut self,
         id: SessionId,
         oldest: Revision,
@@ -176,7 +182,7 @@ impl<'a> Group<'a> {
     }
 
     /// Ends a session.
-    pub(super) fn end_session(&mut self, id: SessionId) -> Result<Revision, KvError> {
+    pub(crate) fn end_session(&mut self, id: SessionId) -> Result<Revision, KvError> {
         let mut record = self.known_session(id)?.clone();
         if let Some(ended) = record.info.ended {
             return Ok(ended);
@@ -199,7 +205,7 @@ impl<'a> Group<'a> {
     /// What is known of a key, read if need be.
     fn cell(&mut self, key: &Key) -> Result<&Cell, KvError> {
         if !self.cells.contains_key(key) {
-            let (revision, value) = match self.view.peek(key, KEEP_BYTES)? {
+            let (revision, value) = match self.base.peek(key, KEEP_BYTES)? {
                 Some((revision, value)) => (Some(revision), value),
                 None => (None, None),
             };
@@ -254,7 +260,7 @@ impl<'a> Group<'a> {
                 found.push(key.clone());
             }
         }
-        for key in self.view.keys(range) {
+        for key in self.base.keys(range) {
             if found.len() >= limit {
                 break;
             }
