@@ -1,28 +1,27 @@
-//! What reads found damaged, on its way to becoming repair tasks.
+//! What reads found damaged, on its way to becoming repair tasks; and the census of tasks.
 //!
-//! A read only notes a blob here; a worker files the tasks, a few at a time, each blob once in a while. Repairing
-//! is not done here.
+//! A read only notes a blob here; a worker files the tasks, a few at a time, each blob once in a while. Not here:
+//! how tasks are filed and what becomes of them (`repair`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use kv::Guard;
 use parking_lot::Mutex;
 use runtime::{Progress, Worker};
-use types::BlobId;
+use types::{BlobId, CopyId};
 
-use crate::blob::{Held, OnDamage, Relocate};
+use crate::blob::{Damage, DamageKind, Held, OnDamage, Relocate};
 use crate::engine::Engine;
 use crate::error::Failure;
-use crate::ledger::Ledger;
 use crate::model::OutputStream;
+use crate::repair::Finding;
 use crate::schema::blob::{self, Blob};
 use crate::schema::counter::{self, Counter};
-use crate::schema::repair::{self, Reason, Repair};
+use crate::schema::repair::{Fault, Missed, Reason};
 use crate::schema::{BlobLocation, Home, Kind, Record as _};
 use crate::tour;
 
@@ -49,18 +48,43 @@ struct State {
 
 struct Found {
     home: Home,
-    indexes: BTreeSet<u8>,
+    copies: BTreeMap<(u8, CopyId), Fault>,
+}
+
+impl Found {
+    fn finding(&self, blob: BlobId) -> Finding {
+        let copies = self.copies.iter();
+        let copies = copies.map(|(&(index, copy), &fault)| Missed { index, copy, fault });
+        Finding { home: self.home, blob, reason: Reason::Read, copies: copies.collect() }
+    }
+}
+
+/// What a read's damage is to a repair.
+pub(crate) fn missed(damage: Damage) -> Missed {
+    let fault = match damage.kind {
+        DamageKind::Missing => Fault::Missing,
+        DamageKind::Corrupt | DamageKind::Failed => Fault::Corrupt,
+        DamageKind::Away => Fault::Away,
+    };
+    Missed { index: damage.copy.index, copy: damage.copy.copy, fault }
 }
 
 impl DamageQueue {
-    fn note(&self, home: Home, id: BlobId, index: u8, now: Duration) {
+    fn note(&self, home: Home, id: BlobId, missed: Missed, now: Duration) {
         let mut state = self.state.lock();
         let quiet = state.filed.get(&id).is_some_and(|&at| now < at + QUIET);
         let room = state.waiting.len() < WAITING_MAX;
         if !quiet && (room || state.waiting.contains_key(&id)) {
-            let fresh = || Found { home, indexes: BTreeSet::new() };
-            state.waiting.entry(id).or_insert_with(fresh).indexes.insert(index);
+            let fresh = || Found { home, copies: BTreeMap::new() };
+            let found = state.waiting.entry(id).or_insert_with(fresh);
+            let fault = found.copies.entry((missed.index, missed.copy)).or_insert(missed.fault);
+            *fault = missed.fault.min(*fault);
         }
+    }
+
+    /// This blob has been repaired: what is found from now on is news.
+    pub(crate) fn repaired(&self, id: BlobId) {
+        self.state.lock().filed.remove(&id);
     }
 
     fn take(&self, now: Duration) -> Vec<(BlobId, Found)> {
@@ -116,7 +140,7 @@ impl Engine {
             }
             tracing::debug!(blob = %id, ?damage, "a shard could not be read");
             let now = engine.inner.runtime.clock.monotonic();
-            engine.inner.damage.note(home, id, damage.copy.index, now);
+            engine.inner.damage.note(home, id, missed(damage), now);
         });
         let engine = self.clone();
         let relocate: Relocate = Arc::new(move |id| {
@@ -128,30 +152,6 @@ impl Engine {
             .boxed()
         });
         (on_damage, relocate)
-    }
-
-    /// Files a repair task for a blob, if it still exists; whether it does.
-    async fn file_repair(&self, id: BlobId, found: &Found) -> Result<bool, Failure> {
-        let key = blob::key(found.home, id);
-        let Some(record) = self.inner.kv.get(&key).await? else { return Ok(false) };
-        let location = Blob::decode(&record.value)?.location;
-        let whole: BTreeSet<u8> = location.copies.iter().map(|c| c.index).collect();
-        let left = whole.difference(&found.indexes).count();
-        let margin = left.saturating_sub(location.geometry.data());
-        let task = Repair {
-            home: found.home.bucket(),
-            reason: Reason::Read,
-            missed: found.indexes.iter().copied().collect(),
-            filed_at: self.now(),
-        };
-        let mut ledger = Ledger::new(self.now());
-        ledger.guard(Guard::Exists(key));
-        let margin = u8::try_from(margin).unwrap_or(u8::MAX);
-        ledger.put(repair::key(found.home, margin, id), task.encode());
-        // A conflict means that the blob was collected meanwhile.
-        self.commit_once(ledger.finish()).await?;
-        self.inner.figures.repair_tasks.fetch_add(1, Ordering::Relaxed);
-        Ok(true)
     }
 }
 
@@ -178,21 +178,16 @@ impl Worker for Filer {
 
     async fn step(&mut self) -> Result<Progress, String> {
         let inner = &self.engine.inner;
-        let mut error = None;
-        for (id, found) in inner.damage.take(inner.runtime.clock.monotonic()) {
-            match self.engine.file_repair(id, &found).await {
-                Ok(_) => {}
-                // What does not decode will not do so next time either.
-                Err(failure @ Failure::Damaged(_)) => error = Some(failure),
-                Err(failure) => {
-                    inner.damage.give_back(id, found);
-                    error = Some(failure);
-                }
+        let taken = inner.damage.take(inner.runtime.clock.monotonic());
+        let findings: Vec<Finding> = taken.iter().map(|(id, found)| found.finding(*id)).collect();
+        match self.engine.file_repair(&findings).await {
+            Ok(_) => Ok(Progress::Idle(INTERVAL)),
+            // What does not decode will not do so next time either.
+            Err(failure @ Failure::Damaged(_)) => Err(failure.to_string()),
+            Err(failure) => {
+                taken.into_iter().for_each(|(id, found)| inner.damage.give_back(id, found));
+                Err(failure.to_string())
             }
-        }
-        match error {
-            Some(error) => Err(error.to_string()),
-            None => Ok(Progress::Idle(INTERVAL)),
         }
     }
 }
@@ -223,13 +218,22 @@ impl Worker for Census {
     }
 
     async fn step(&mut self) -> Result<Progress, String> {
-        let inner = &self.engine.inner;
-        let began = inner.runtime.clock.monotonic();
-        let counted = count(inner.kv.as_ref()).await.map_err(|e| e.to_string())?;
-        inner.figures.under_replicated.store(counted.repairs, Ordering::Relaxed);
-        inner.figures.objects.store(counted.objects, Ordering::Relaxed);
-        let took = inner.runtime.clock.monotonic().saturating_sub(began);
+        let clock = &self.engine.inner.runtime.clock;
+        let began = clock.monotonic();
+        self.engine.take_census().await.map_err(|e| e.to_string())?;
+        let took = clock.monotonic().saturating_sub(began);
         Ok(Progress::Idle(CENSUS_INTERVAL.max(took * CENSUS_REST)))
+    }
+}
+
+impl Engine {
+    /// Counts objects and waiting repair tasks, for the figures.
+    pub(crate) async fn take_census(&self) -> Result<(), kv::KvError> {
+        let counted = count(self.inner.kv.as_ref()).await?;
+        let figures = &self.inner.figures;
+        figures.under_replicated.store(counted.repairs, Ordering::Relaxed);
+        figures.objects.store(counted.objects, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -117,6 +117,7 @@ impl Engine {
             session,
             config.memory_budget_bytes,
         );
+        let void = blobs.void().clone();
         let inner = Inner {
             kv,
             blobs,
@@ -127,7 +128,7 @@ impl Engine {
             figures: Figures::default(),
             throttle: config.throttle,
             options: config.upkeep,
-            upkeep: upkeep::Shared::default(),
+            upkeep: upkeep::Shared::new(void),
             carrier,
             layout,
             region,

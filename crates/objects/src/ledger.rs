@@ -191,6 +191,7 @@ impl Ledger {
             reason,
             missed: stored.missing.clone(),
             filed_at: self.now,
+            copies: Vec::new(),
         };
         let margin = u8::try_from(margin).unwrap_or(u8::MAX);
         self.put(repair::key(home, margin, stored.id), task.encode());

@@ -23,6 +23,7 @@ mod multipart;
 mod parts;
 mod put;
 mod reads;
+mod repair;
 pub mod schema;
 mod selection;
 mod stream;

@@ -112,6 +112,7 @@ impl Engine {
                 "a write was degraded; a repair task is filed");
             self.inner.figures.degraded_writes.fetch_add(1, Ordering::Relaxed);
             self.inner.figures.repair_tasks.fetch_add(1, Ordering::Relaxed);
+            self.inner.upkeep.repair_filed.notify_one();
         }
     }
 }

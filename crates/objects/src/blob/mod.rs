@@ -11,6 +11,7 @@ mod fetch;
 mod latency;
 mod plan;
 mod read;
+mod void;
 mod writers;
 
 use std::collections::{HashMap, HashSet};
@@ -20,8 +21,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use erasure::{BlobShape, Codec, Geometry, Matrix};
-use futures::TryFutureExt;
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{StreamExt as _, TryFutureExt};
 use net::{Carrier, ShardId};
 use parking_lot::Mutex;
 use placement::Layout;
@@ -30,6 +32,7 @@ use types::limits::FRAME_BYTES;
 use types::{BlobId, BucketId, CopyId, DriveId, SessionId};
 
 pub(crate) use budget::{Budget, Busy, Held};
+pub(crate) use void::{VoidCopy, VoidQueue};
 
 use crate::digest::Hasher;
 use crate::error::{ReadError, StoreError};
@@ -117,6 +120,7 @@ struct Inner {
     budget: Budget,
     pool: Arc<Pool>,
     latency: Latency,
+    void: Arc<VoidQueue>,
     codecs: Mutex<HashMap<(Geometry, Matrix), Codec>>,
 }
 
@@ -141,6 +145,7 @@ impl BlobStore {
             sequence: AtomicU64::new(1),
             pool: Arc::default(),
             latency: Latency::new(),
+            void: Arc::default(),
             codecs: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -149,6 +154,11 @@ impl BlobStore {
     /// The memory of all bodies under way: for those that do not come through here.
     pub(crate) fn budget(&self) -> &Budget {
         &self.inner.budget
+    }
+
+    /// Where copies wait that no record will ever name, and that could not be deleted at once.
+    pub(crate) fn void(&self) -> &Arc<VoidQueue> {
+        &self.inner.void
     }
 
     /// What new blobs should have. A blob that has another, because drives were away, is to be encoded again.
@@ -188,10 +198,15 @@ impl BlobStore {
     }
 
     /// Removes the copies of a blob that will never be committed (a digest did not match, a condition no
-    /// longer holds), as far as the drives answer. Never to be called when the outcome of a commit that
-    /// names the blob is unknown.
+    /// longer holds); those whose drives do not answer become void. Never to be called when the outcome of a
+    /// commit that names the blob is unknown.
     pub(crate) async fn discard(&self, blob: &StoredBlob) {
-        self.inner.remove(blob.id, &blob.copies).await;
+        self.remove(blob.id, &blob.copies).await;
+    }
+
+    /// As [`Self::discard`], for some copies of a blob: those of a repair that will never be committed.
+    pub(crate) async fn remove(&self, blob: BlobId, copies: &[ShardCopy]) {
+        self.inner.remove(copies.iter().map(|copy| copy.void(blob)).collect()).await;
     }
 
     /// Begins to read `range`, which lies within the blob: the first bytes have been read and verified when
@@ -267,16 +282,45 @@ impl Inner {
         }
     }
 
-    /// Deletes copies as far as their drives answer in time; the others stay garbage.
-    async fn remove(&self, blob: BlobId, copies: &[ShardCopy]) {
-        let deletes = join_all(copies.iter().map(|copy| {
-            let id = ShardId { blob, index: copy.index, copy: copy.copy };
-            self.carrier.delete(copy.drive, id)
-        }));
-        tokio::select! {
-            _ = deletes => {}
-            () = self.runtime.clock.sleep(REMOVE_MAX) => {}
+    /// Deletes copies as far as their drives answer in time; the others become void.
+    async fn remove(&self, copies: Vec<VoidCopy>) {
+        // Also when this future is dropped.
+        let mut left = Left { queue: self.void.clone(), copies: copies.clone() };
+        let delete = |copy: VoidCopy| async move {
+            (copy, self.carrier.delete(copy.drive, copy.shard).await)
+        };
+        let mut deletes: FuturesUnordered<_> = copies.into_iter().map(delete).collect();
+        let mut limit = self.runtime.clock.sleep(REMOVE_MAX);
+        loop {
+            tokio::select! {
+                biased;
+                deleted = deletes.next() => match deleted {
+                    Some((copy, Ok(_))) => left.copies.retain(|left| *left != copy),
+                    Some((_, Err(_))) => {}
+                    None => return,
+                },
+                () = &mut limit => return,
+            }
         }
+    }
+}
+
+/// Copies that are still to be deleted: void when this is dropped.
+struct Left {
+    queue: Arc<VoidQueue>,
+    copies: Vec<VoidCopy>,
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        self.queue.add(self.copies.drain(..));
+    }
+}
+
+impl ShardCopy {
+    fn void(self, blob: BlobId) -> VoidCopy {
+        let shard = ShardId { blob, index: self.index, copy: self.copy };
+        VoidCopy { drive: self.drive, shard }
     }
 }
 

@@ -13,7 +13,7 @@ use types::{BlobId, BucketId, CopyId, DriveId};
 
 use super::cutter::Batch;
 use super::drives::Choice;
-use super::{Inner, ShardCopy};
+use super::{Inner, ShardCopy, VoidCopy};
 use crate::error::StoreError;
 
 /// No step takes longer than this, however few shards have taken it.
@@ -29,7 +29,11 @@ pub(super) struct What {
     pub(super) home: BucketId,
 }
 
-/// All shards of one blob being written. Dropping it leaves nothing but what was already committed.
+/// All shards of one blob being written. A drive that fails is replaced by the next one for as long as every byte
+/// of its shard is at hand, which is while the first batch is under way (about 1 MiB of the blob; memory for more
+/// would be taken from other requests). A shard that is lost later is left out: as long as a write quorum is left
+/// the write goes on, and repair fills the shard in. What was made, or may have been made, by writers that
+/// did not end in a commit becomes void.
 pub(super) struct Writers<'a> {
     store: &'a Inner,
     what: What,
@@ -41,6 +45,8 @@ pub(super) struct Writers<'a> {
     replay: Option<Batch>,
     fed: usize,
     any_full: bool,
+    /// Copies that may be durable, until it is settled which of them count.
+    begun: Vec<VoidCopy>,
 }
 
 struct Shard {
@@ -85,6 +91,7 @@ impl<'a> Writers<'a> {
             replay: None,
             fed: 0,
             any_full: false,
+            begun: Vec::new(),
             choice,
         };
         writers.shards = (0..)
@@ -111,7 +118,7 @@ impl<'a> Writers<'a> {
     /// Makes all shards durable: the copies, and the indexes of shards that were lost.
     ///
     /// # Errors
-    /// As [`Self::feed`]; what was already durable has been removed as far as its drives answer.
+    /// As [`Self::feed`]; what was already durable has been removed, or is void.
     pub(super) async fn commit(mut self) -> Result<(Vec<ShardCopy>, Vec<u8>), StoreError> {
         let replay = self.replay.clone();
         let step = Step { feed: None, catch_up: replay.as_ref(), commit: true };
@@ -120,9 +127,12 @@ impl<'a> Writers<'a> {
         let mut copies: Vec<ShardCopy> = copies.map(Shard::copy).collect();
         copies.sort_unstable_by_key(|copy| copy.index);
         if let Err(error) = committed {
-            self.store.remove(self.what.blob, &copies).await;
+            let begun = std::mem::take(&mut self.begun);
+            self.store.remove(begun).await;
             return Err(error);
         }
+        // What is left was not durable in time, and may be some day.
+        self.begun.retain(|begun| !copies.iter().any(|copy| copy.void(begun.shard.blob) == *begun));
         let total = self.choice.geometry.total() as u8;
         let is_missing = |index: &u8| !copies.iter().any(|copy| copy.index == *index);
         let missing = (0..total).filter(is_missing).collect();
@@ -163,6 +173,7 @@ impl<'a> Writers<'a> {
         let mut running = FuturesUnordered::new();
         let start = |shard: Shard, header: ShardHeader| shard.advance(&*carrier, header, step);
         for shard in alive {
+            self.note_begun(&shard, step);
             behind.push((shard.id, shard.drive));
             let header = self.header(shard.id);
             running.push(start(shard, header));
@@ -182,6 +193,7 @@ impl<'a> Writers<'a> {
                     }
                     match self.replace(&shard, &mut used) {
                         Some(new) => {
+                            self.note_begun(&new, step);
                             behind.push((new.id, new.drive));
                             let header = self.header(new.id);
                             running.push(start(new, header));
@@ -228,6 +240,12 @@ impl<'a> Writers<'a> {
         Some(self.new_shard(shard.id.index, drive))
     }
 
+    fn note_begun(&mut self, shard: &Shard, step: Step<'_>) {
+        if step.commit {
+            self.begun.push(shard.copy().void(shard.id.blob));
+        }
+    }
+
     fn note_loss(&mut self, id: ShardId, drive: DriveId, cause: &ShardError) {
         match cause {
             ShardError::Misuse(_) => error!(%drive, shard = ?id, "{cause}"),
@@ -240,6 +258,12 @@ impl<'a> Writers<'a> {
 
     fn shortage(&self) -> StoreError {
         if self.any_full { StoreError::Full } else { StoreError::TooFewDrives }
+    }
+}
+
+impl Drop for Writers<'_> {
+    fn drop(&mut self) {
+        self.store.void.add(self.begun.drain(..));
     }
 }
 

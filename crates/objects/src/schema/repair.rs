@@ -1,12 +1,13 @@
-//! That a blob has fewer whole shards than it should, filed by the write that could not place them all or by the
-//! reader that missed one. Several may stand for one blob; the blob's record says what is true.
+//! That a blob has fewer whole shards than it should, filed by the write that could not place them all or by whoever
+//! missed one. Several may stand for one blob, and each may be out of date or wrong about the reason: the blob's
+//! record and the drives say what is true. Not here: filing (`damage`) and repairing (`repair`).
 //!
 //! Key: [`Kind::Repair`], `margin (1), blob id (16)`. The margin is how many more shards may be lost before bytes
 //! are: the smallest comes first.
 
 use bytes::Bytes;
 use kv::{Key, KeyRange};
-use types::{BlobId, BucketId, Token, UnixMillis};
+use types::{BlobId, BucketId, CopyId, Token, UnixMillis};
 
 use super::Kind;
 use super::codec::{self, Record, Undecodable};
@@ -21,6 +22,30 @@ pub enum Reason {
     SmallGeometry,
     /// A read missed shards: 3.
     Read,
+    /// A scrub met damaged copies, or a sweep missed copies that the record names: 4.
+    Scrub,
+}
+
+/// What was wrong with a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// Bytes of it did not verify or could not be read: 1.
+    Corrupt,
+    /// Its drive was there and did not have it: 2.
+    Missing,
+    /// Its drive was away: 3.
+    Away,
+}
+
+/// A copy that was missed: this one, and no later copy of the same shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Missed {
+    /// Which shard.
+    pub index: u8,
+    /// Which physical copy.
+    pub copy: CopyId,
+    /// Why.
+    pub fault: Fault,
 }
 
 /// A task.
@@ -30,10 +55,12 @@ pub struct Repair {
     pub home: BucketId,
     /// Why.
     pub reason: Reason,
-    /// Shard indexes that were missed.
+    /// Shard indexes without a whole copy, as far as was known.
     pub missed: Vec<u8>,
     /// When.
     pub filed_at: UnixMillis,
+    /// The copies of those that the blob's record named; none when a write never made them.
+    pub copies: Vec<Missed>,
 }
 
 /// The record's key.
@@ -63,6 +90,44 @@ struct Wire {
     missed: Vec<u8>,
     #[prost(uint64, tag = "4")]
     filed_at_ms: u64,
+    /// Index (1), copy (8), fault (1) of each.
+    #[prost(bytes = "vec", tag = "5")]
+    copies: Vec<u8>,
+}
+
+/// Packed length of one missed copy.
+const MISSED_LEN: usize = 1 + CopyId::LEN + 1;
+
+fn pack(copies: &[Missed]) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(copies.len() * MISSED_LEN);
+    for Missed { index, copy, fault } in copies {
+        packed.push(*index);
+        packed.extend_from_slice(&copy.to_bytes());
+        packed.push(match fault {
+            Fault::Corrupt => 1,
+            Fault::Missing => 2,
+            Fault::Away => 3,
+        });
+    }
+    packed
+}
+
+fn unpack(packed: &[u8]) -> Option<Vec<Missed>> {
+    let one = |packed: &[u8]| {
+        let (&index, rest) = packed.split_first()?;
+        let (&fault, copy) = rest.split_last()?;
+        let fault = match fault {
+            1 => Fault::Corrupt,
+            2 => Fault::Missing,
+            3 => Fault::Away,
+            _ => return None,
+        };
+        Some(Missed { index, copy: CopyId::from_slice(copy)?, fault })
+    };
+    if !packed.len().is_multiple_of(MISSED_LEN) {
+        return None;
+    }
+    packed.chunks_exact(MISSED_LEN).map(one).collect()
 }
 
 impl Record for Repair {
@@ -73,12 +138,14 @@ impl Record for Repair {
             Reason::DegradedWrite => 1,
             Reason::SmallGeometry => 2,
             Reason::Read => 3,
+            Reason::Scrub => 4,
         };
         let wire = Wire {
             home: self.home.get(),
             reason,
             missed: self.missed.clone(),
             filed_at_ms: self.filed_at.0,
+            copies: pack(&self.copies),
         };
         codec::seal(1, &wire)
     }
@@ -89,6 +156,7 @@ impl Record for Repair {
             1 => Reason::DegradedWrite,
             2 => Reason::SmallGeometry,
             3 => Reason::Read,
+            4 => Reason::Scrub,
             _ => return Err(Undecodable(Self::NAME)),
         };
         Ok(Self {
@@ -96,6 +164,7 @@ impl Record for Repair {
             reason,
             missed: wire.missed,
             filed_at: UnixMillis(wire.filed_at_ms),
+            copies: unpack(&wire.copies).ok_or(Undecodable(Self::NAME))?,
         })
     }
 }
@@ -115,8 +184,19 @@ mod tests {
             reason: Reason::Read,
             missed: vec![1, 4],
             filed_at: UnixMillis(1_700_000_000_123),
+            copies: Vec::new(),
         };
+        // As filed before tasks named copies.
         golden(&record, "0109070000000000000010031a02010420fbd095ffbc31");
+        let copies = vec![
+            Missed { index: 1, copy: CopyId::new(0xc1), fault: Fault::Corrupt },
+            Missed { index: 4, copy: CopyId::new(0xc4), fault: Fault::Missing },
+        ];
+        golden(
+            &Repair { reason: Reason::Scrub, copies, ..record.clone() },
+            "0109070000000000000010041a02010420fbd095ffbc31\
+             2a140100000000000000c1010400000000000000c402",
+        );
         let (home, id) =
             (Home::of(record.home), BlobId { session: SessionId::new(1), sequence: 2 });
         let key = key(home, 3, id);
@@ -126,10 +206,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(home: u64, code in 0_usize..3, missed: Vec<u8>, ms: u64) {
-            let reason = [Reason::DegradedWrite, Reason::SmallGeometry, Reason::Read][code];
+        fn round_trip(
+            home: u64,
+            code in 0_usize..4,
+            missed: Vec<u8>,
+            ms: u64,
+            named in prop::collection::vec((any::<u8>(), any::<u64>(), 0_usize..3), 0..5),
+        ) {
+            let reasons =
+                [Reason::DegradedWrite, Reason::SmallGeometry, Reason::Read, Reason::Scrub];
             let (home, filed_at) = (BucketId::new(home), UnixMillis(ms));
-            round_trips(&Repair { home, reason, missed, filed_at });
+            let faults = [Fault::Corrupt, Fault::Missing, Fault::Away];
+            let copy = |(index, copy, fault): (u8, u64, usize)| {
+                Missed { index, copy: CopyId::new(copy), fault: faults[fault] }
+            };
+            let copies = named.into_iter().map(copy).collect();
+            round_trips(&Repair { home, reason: reasons[code], missed, filed_at, copies });
         }
 
         #[test]

@@ -1,0 +1,5 @@
+//! Repair: makes blobs whole again.
+
+mod file;
+
+pub(crate) use file::Finding;
