@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
@@ -110,12 +111,43 @@ pub(crate) struct ServerArgs {
     /// [default: credentials.json in --dir, or in the metadata directory]
     #[arg(long, value_name = "FILE", env = "UNDERCROFT_CREDENTIALS")]
     pub(crate) credentials: Option<PathBuf>,
+    /// In which time every byte of every drive is read and verified once: 90s, 30m, 12h or 14d. 0 is as fast as
+    /// clients' requests let it.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "UNDERCROFT_SCRUB_PASS",
+        default_value = "14d",
+        value_parser = time
+    )]
+    pub(crate) scrub_pass: Duration,
     /// Logs for people or for machines, on standard error.
     #[arg(long, value_name = "FORMAT", env = "UNDERCROFT_LOG_FORMAT", default_value = "human")]
     pub(crate) log_format: LogFormat,
     /// The least important messages that are logged.
     #[arg(long, value_name = "LEVEL", env = "UNDERCROFT_LOG_LEVEL", default_value = "info")]
     pub(crate) log_level: LogLevel,
+}
+
+/// Reads `90s`, `30m`, `12h`, `14d` or `0`; ten years are the most.
+fn time(text: &str) -> Result<Duration, String> {
+    const MAX_SECONDS: u64 = 10 * 366 * 24 * 3600;
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let seconds = text.char_indices().next_back().and_then(|(at, unit)| {
+        let unit = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 24 * 3600,
+            _ => return None,
+        };
+        let number = text.get(..at).filter(|number| number.bytes().all(|b| b.is_ascii_digit()))?;
+        number.parse::<u64>().ok()?.checked_mul(unit).filter(|seconds| *seconds <= MAX_SECONDS)
+    });
+    let wrong = || "a number with s, m, h or d (up to ten years), as in 12h, or 0".to_owned();
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
 }
 
 /// How logs look.
@@ -174,6 +206,20 @@ mod tests {
         command.build();
         command.clone().debug_assert();
         check(&command);
+    }
+
+    #[test]
+    fn times() {
+        let seconds = |text| time(text).map(|time| time.as_secs()).ok();
+        for (text, expected) in
+            [("0", 0), ("0s", 0), ("90s", 90), ("30m", 1800), ("12h", 43_200), ("14d", 1_209_600)]
+        {
+            assert_eq!(seconds(text), Some(expected), "{text}");
+        }
+        let wrong = " d 14 -1d +1d 1.5h 14D 1w 4000d 99999999999999999999s 1é d1";
+        for wrong in wrong.split(' ').chain(["1 d"]) {
+            assert_eq!(seconds(wrong), None, "{wrong}");
+        }
     }
 
     fn check(command: &clap::Command) {

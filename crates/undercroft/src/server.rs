@@ -92,7 +92,7 @@ async fn start_engine(
         label: format!("undercroft {command}, process {}", std::process::id()),
         memory_budget_bytes: BODY_MEMORY_BYTES,
         throttle: Arc::new(Throttle::new(runtime.clock.clone(), BACKGROUND_SHARE)),
-        upkeep: UpkeepOptions::default(),
+        upkeep: UpkeepOptions { scrub_pass: config.scrub_pass, ..UpkeepOptions::default() },
     };
     Engine::start(engine).await.context("the object engine does not start")
 }

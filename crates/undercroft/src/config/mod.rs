@@ -4,6 +4,7 @@ mod credentials;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -48,6 +49,8 @@ pub(crate) struct ServerConfig {
     pub(crate) region: String,
     /// See [`ServerArgs::domains`].
     pub(crate) domains: Vec<String>,
+    /// See [`ServerArgs::scrub_pass`].
+    pub(crate) scrub_pass: Duration,
 }
 
 impl ServerConfig {
@@ -94,6 +97,7 @@ impl ServerConfig {
             admin_listen: server.admin_listen,
             region: server.region,
             domains: server.domains,
+            scrub_pass: server.scrub_pass,
         })
     }
 }
