@@ -76,14 +76,20 @@ pub(crate) fn encode(identity: &Identity) -> Vec<u8> {
 
 /// Writes the identity of a new drive, atomically and durably; refuses when it has one.
 pub(crate) fn write(disk: &dyn Disk, dir: &Path, identity: &Identity) -> Result<(), OpenError> {
+    let path = path(dir);
+    if disk.exists(&path).map_err(|error| OpenError::io("look for", &path, &error))? {
+        return Err(OpenError::AlreadyFormatted { path });
+    }
+    replace(disk, dir, identity)
+}
+
+/// Writes the identity, atomically and durably, whatever is there.
+pub(crate) fn replace(disk: &dyn Disk, dir: &Path, identity: &Identity) -> Result<(), OpenError> {
     let (path, temp) = (path(dir), dir.join("drive.json.tmp"));
     let fail = |call: &'static str, path: &Path| {
         let path = path.to_owned();
         move |error: io::Error| OpenError::io(call, &path, &error)
     };
-    if disk.exists(&path).map_err(fail("look for", &path))? {
-        return Err(OpenError::AlreadyFormatted { path });
-    }
     match disk.remove(&temp) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(OpenError::io("remove", &temp, &error));

@@ -172,6 +172,14 @@ impl Store {
         lock.as_ref().is_some_and(|lock| lock.is_at(&path).unwrap_or(true))
     }
 
+    /// Writes `drive.json` again, which was lost or damaged while this store had the drive open. Blocks.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn restore_identity(&self) -> Result<(), OpenError> {
+        identity::replace(&*self.core.drive.disk, &self.core.drive.dir, &self.identity)
+    }
+
     /// Begins a shard. Does not block.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod process;
 mod server;
 mod signals;
 mod status;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -22,6 +22,7 @@ use crate::config::{self, KeyOrigin, Keys, Mode, ServerConfig};
 use crate::process;
 use crate::signals;
 use crate::status::ServerStatus;
+use crate::watch::DriveWatch;
 
 /// Bytes that all bodies under way may hold in memory together. Requests beyond wait, then are told to slow
 /// down.
@@ -126,6 +127,7 @@ async fn serve_engine(
 
     workers.start(metrics.upkeep());
     engine.workers().into_iter().for_each(|worker| workers.start(worker));
+    workers.start(drive_watch(config, cluster, engine.clone()));
     let (stop, stopped) = watch::channel(false);
     let s3_config = s3_config(config, cluster, runtime, keys.credentials, engine);
     let s3 = tokio::spawn(api_s3::serve(s3, s3_config, until(stopped.clone())));
@@ -134,6 +136,11 @@ async fn serve_engine(
     let served = until_asked(s3, admin, stop, &*runtime.clock).await;
     workers.stop();
     served
+}
+
+fn drive_watch(config: &ServerConfig, cluster: &Cluster, engine: Engine) -> DriveWatch {
+    let is_dev = matches!(config.mode, Mode::Dev { .. });
+    DriveWatch::new(cluster, is_dev, &config.meta, move || engine.sweep())
 }
 
 fn cannot_listen(purpose: &str, flag: &str, address: SocketAddr) -> String {

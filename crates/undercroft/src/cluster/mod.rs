@@ -26,7 +26,7 @@ use shards::{OpenError, Store};
 use types::{AccountId, DriveId, NodeId};
 
 pub(crate) use control::ClusterRecord;
-pub(crate) use maker::Maker;
+pub(crate) use maker::{Maker, on_thread};
 pub(crate) use places::{Place, Places};
 pub(crate) use refusal::Refusal;
 pub(crate) use survey::{Found, look_at};

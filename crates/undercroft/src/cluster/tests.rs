@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests prepare and damage directories")]
 
 use runtime::disk::RealDisk;
+use shards::Identity;
 use tempfile::TempDir;
 
 use super::*;
