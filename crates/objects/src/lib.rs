@@ -7,6 +7,8 @@
 mod blob;
 mod body;
 mod buckets;
+pub mod check;
+mod collect;
 mod commit;
 mod conditions;
 mod copy;
@@ -30,6 +32,7 @@ mod stream;
 mod tour;
 mod upkeep;
 
+pub use collect::{Orphan, OrphanJudge};
 pub use digest::{ChecksumAlgorithm, ChecksumKind, ChecksumValue};
 pub use engine::{Engine, EngineConfig, EngineMetrics};
 pub use error::*;
