@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kv::{Batch, Key, Outcome};
+use kv::{Batch, Key, Outcome, Write};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use types::Revision;
 
@@ -138,6 +138,7 @@ impl Engine {
     /// [`Failure::Unknown`] when nobody can say; otherwise nothing was written.
     pub(crate) async fn commit_once(&self, batch: Batch) -> Result<Verdict, Failure> {
         let id = self.next_batch_id();
+        let files = batch.writes.iter().any(|write| matches!(write, Write::PutStamped(..)));
         let mut repeats = 0;
         loop {
             // Once an outcome was unknown, only a definite one counts: an error or a fence met by the
@@ -145,6 +146,9 @@ impl Engine {
             match self.inner.kv.commit(id, batch.clone()).await {
                 Ok(Outcome::Committed(revision)) => {
                     self.inner.reads.saw(revision);
+                    if files {
+                        self.inner.collect.note_filed();
+                    }
                     return Ok(Verdict::Committed(revision));
                 }
                 Ok(Outcome::Conflict(guard)) => return Ok(Verdict::Conflict(guard)),

@@ -12,6 +12,7 @@ use runtime::{Runtime, Throttle, Worker};
 use types::{BatchId, SessionId, UnixMillis, VersionId};
 
 use crate::blob::BlobStore;
+use crate::collect::{self, Collector, Compactor};
 use crate::commit::Gates;
 use crate::damage::{self, DamageQueue};
 use crate::error::Failure;
@@ -92,6 +93,7 @@ pub(crate) struct Inner {
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) options: UpkeepOptions,
     pub(crate) upkeep: upkeep::Shared,
+    pub(crate) collect: collect::Shared,
     pub(crate) carrier: Arc<dyn Carrier>,
     pub(crate) layout: Layout,
     region: String,
@@ -129,6 +131,7 @@ impl Engine {
             throttle: config.throttle,
             options: config.upkeep,
             upkeep: upkeep::Shared::new(void),
+            collect: collect::Shared::default(),
             carrier,
             layout,
             region,
@@ -174,6 +177,8 @@ impl Engine {
             Box::new(reads::Reporter::new(self.clone())),
             Box::new(damage::Filer::new(self.clone())),
             Box::new(damage::Census::new(self.clone())),
+            Box::new(Collector::new(self.clone())),
+            Box::new(Compactor::new(self.clone())),
         ]
     }
 

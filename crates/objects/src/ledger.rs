@@ -164,12 +164,6 @@ impl Ledger {
         }
     }
 
-    /// Files a blob or part set that nothing references any more; the batch guards that it is so.
-    pub(crate) fn file_unreferenced(&mut self, home: Home, target: Target) {
-        let record = Garbage { unreferenced: true, ..Garbage::filed(home, self.now) };
-        self.file_as(target.into(), record);
-    }
-
     fn file_as(&mut self, candidate: Candidate, record: Garbage) {
         if self.filed.insert(candidate) {
             let prefix = garbage::prefix(Home::of(record.home));

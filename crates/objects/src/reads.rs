@@ -4,6 +4,15 @@
 //! A read begins by noting the newest revision that this process knows to have committed; what it then finds is
 //! at least as new. Small bodies come with the look-up and need no more. A read that goes on registers itself
 //! under the noted revision, unless a newer one has been reported meanwhile: then it looks again.
+//!
+//! **Why nothing is collected under a reader.** Let a read have begun at *b*, and its look-up have seen revision *s*:
+//! *s* ≥ *b*, because look-ups see all that has committed. Under one lock, a report *o* is made that is no newer than
+//! any registered read, and registering is refused to a read that began before the last report: so *b* ≥ *o* for
+//! every registered read and every report, whichever came first. The horizon *h* of a collector is the oldest report
+//! of all sessions that live, so *h* ≤ *o*; a session that opens later begins at a later revision still. Garbage that
+//! is collected was filed at *g* ≤ *h*. Together *g* ≤ *h* ≤ *o* ≤ *b* ≤ *s*: what the read looks at is from after the
+//! batch that took the reference away, and does not have it. Garbage filed at the very revision of the oldest read
+//! may therefore go, and has to: in a store where nothing else happens there is no later one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +24,13 @@ use runtime::{Progress, Worker};
 use types::Revision;
 
 use crate::engine::Engine;
+use crate::error::Failure;
 
 /// The registry.
 pub(crate) struct OpenReads {
     newest: AtomicU64,
+    /// What the metadata store has been told.
+    told: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -39,7 +51,7 @@ pub(crate) struct OpenRead {
 impl OpenReads {
     /// `newest` has committed.
     pub(crate) fn new(newest: Revision) -> Self {
-        Self { newest: AtomicU64::new(newest.0), state: Mutex::default() }
+        Self { newest: AtomicU64::new(newest.0), told: AtomicU64::new(0), state: Mutex::default() }
     }
 
     /// Notes that `revision` has committed.
@@ -89,19 +101,36 @@ impl Drop for OpenRead {
     }
 }
 
-/// Reports the oldest open read to the key-value store.
+impl Engine {
+    /// Tells the metadata store how old the oldest open read is.
+    ///
+    /// # Errors
+    /// [`Failure::Kv`].
+    pub(crate) async fn report_oldest_read(&self) -> Result<(), Failure> {
+        let inner = &self.inner;
+        inner.reads.saw(inner.kv.revision().await?);
+        let oldest = inner.reads.oldest();
+        // What was told last is only noted afterwards, so that what failed is told again.
+        if oldest.0 > inner.reads.told.load(Ordering::Acquire) {
+            inner.kv.report_oldest_read(self.session(), oldest).await?;
+            inner.reads.told.fetch_max(oldest.0, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+}
+
+/// Reports the oldest open read every few seconds.
 pub(crate) struct Reporter {
     engine: Engine,
-    last: Revision,
 }
 
 impl Reporter {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine, last: Revision(0) }
+        Self { engine }
     }
 }
 
-/// How late collection learns that a read has ended.
+/// How late the collectors of other processes learn that a read has ended.
 const INTERVAL: Duration = Duration::from_secs(2);
 
 #[async_trait::async_trait]
@@ -115,14 +144,7 @@ impl Worker for Reporter {
     }
 
     async fn step(&mut self) -> Result<Progress, String> {
-        let inner = &self.engine.inner;
-        inner.reads.saw(inner.kv.revision().await.map_err(|e| e.to_string())?);
-        let oldest = inner.reads.oldest();
-        if oldest > self.last {
-            let session = self.engine.session();
-            inner.kv.report_oldest_read(session, oldest).await.map_err(|e| e.to_string())?;
-            self.last = oldest;
-        }
+        self.engine.report_oldest_read().await.map_err(|failure| failure.to_string())?;
         Ok(Progress::Idle(INTERVAL))
     }
 }

@@ -56,7 +56,7 @@ pub(crate) async fn visit_from(
 }
 
 /// Token and kind byte of a data key, also of kinds that this version does not know.
-fn place_of(key: &[u8]) -> Option<(u32, u8)> {
+pub(crate) fn place_of(key: &[u8]) -> Option<(u32, u8)> {
     let token = key.get(1..1 + Token::LEN)?.try_into().ok()?;
     Some((u32::from_be_bytes(token), *key.get(1 + Token::LEN)?))
 }

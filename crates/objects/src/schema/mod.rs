@@ -17,6 +17,7 @@ pub mod counter;
 mod etag;
 pub mod garbage;
 mod headers;
+pub mod hold;
 mod key;
 mod location;
 pub mod manifest;

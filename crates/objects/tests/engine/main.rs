@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, missing_docs, unreachable_pub, reason = "tests")]
 
 mod buckets;
+mod collect;
 mod conditions;
 mod copies;
 mod deletes;

@@ -269,6 +269,34 @@ impl World {
         shards
     }
 
+    /// Every copy that a record names is on its drive.
+    pub async fn check_copies(&self) {
+        use objects::schema::{Record as _, blob};
+        for (key, value) in self.records().await {
+            let Some(id) = blob::parse_key(&key) else { continue };
+            for copy in blob::Blob::decode(&value).expect("a blob").location.copies {
+                let shard = net::ShardId { blob: id, index: copy.index, copy: copy.copy };
+                let found = self.carrier.header(copy.drive, shard).await;
+                assert!(found.is_ok(), "{copy:?} of {id}: {found:?}");
+            }
+        }
+    }
+
+    /// All data records.
+    pub async fn records(&self) -> Vec<(Vec<u8>, Bytes)> {
+        let first = kv::Key::data(types::Token(0), &[]).expect("a key");
+        let last = kv::Key::data(types::Token(u32::MAX), &[]).expect("a key").prefix_end();
+        let range = kv::KeyRange::new(first, last).expect("a range");
+        let mut records = Vec::new();
+        let mut visit = |key: &[u8], value: &[u8], _| {
+            records.push((key.to_vec(), Bytes::copy_from_slice(value)));
+            kv::Step::Next
+        };
+        let reader = self.kv.snapshot().await.expect("a snapshot");
+        reader.visit(&range, &mut visit).await.expect("a visit");
+        records
+    }
+
     /// Everything that must hold between the records at rest.
     pub async fn check(&self) -> crate::fsck::Census {
         crate::fsck::check(self.kv.as_ref()).await
