@@ -94,6 +94,8 @@ pub(crate) enum Trouble {
     WouldBlock,
     /// The segment was removed meanwhile, as nothing in it is live.
     Gone,
+    /// The file of a segment with live shards was removed, or another stands in its place.
+    Missing,
     /// The answer is this error.
     Shard(crate::ShardError),
 }
@@ -103,6 +105,7 @@ impl Trouble {
     pub(crate) fn into_error(self, id: &crate::ShardId) -> crate::ShardError {
         match self {
             Self::Shard(error) => error,
+            Self::Missing => crate::ShardError::Corrupt { id: *id, frame: None },
             Self::Gone | Self::WouldBlock => crate::ShardError::NotFound(*id),
         }
     }

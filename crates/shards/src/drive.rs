@@ -1,5 +1,6 @@
 //! What all parts of a store share: the disk, the drive's health, its room and its counters.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,13 @@ use crate::{DriveState, DriveStatus, ShardError, StoreOptions};
 /// The file system is asked for its room again after this long, or after [`REFRESH_BYTES`].
 const REFRESH_AFTER: Duration = Duration::from_millis(500);
 
+/// Reads that failed in so many places within [`READ_FAILURES_WITHIN`] make a drive suspect.
+const READ_FAILURES_MAX: usize = 8;
+/// See [`READ_FAILURES_MAX`].
+const READ_FAILURES_WITHIN: Duration = Duration::from_secs(60);
+/// Failures this near each other in a file are one place.
+const READ_SPOT_BYTES: u64 = 16 << 20;
+
 /// See [`REFRESH_AFTER`].
 const REFRESH_BYTES: u64 = 32 << 20;
 
@@ -29,13 +37,35 @@ pub(crate) struct Drive {
     used_bytes: AtomicU64,
     /// Live shards.
     shards: AtomicU64,
+    /// Bytes in `quarantine/`.
+    pub(crate) quarantine_bytes: AtomicU64,
     suspect: AtomicBool,
+    read_failures: Mutex<ReadFailures>,
     closed: AtomicBool,
     room: Mutex<Room>,
     /// Bytes written since the last look at the file system.
     written: AtomicU64,
     /// Bytes promised to shards that are still being written.
     reserved: AtomicU64,
+}
+
+/// Where and when reads failed, oldest first, each place once.
+#[derive(Default)]
+struct ReadFailures(VecDeque<(Duration, PathBuf, u64)>);
+
+impl ReadFailures {
+    /// Adds a place; how many there were lately.
+    fn add(&mut self, now: Duration, path: &Path, spot: u64) -> usize {
+        self.0.retain(|(at, known, at_spot)| {
+            let is_recent = now.saturating_sub(*at) <= READ_FAILURES_WITHIN;
+            is_recent && (known != path || *at_spot != spot)
+        });
+        self.0.push_back((now, path.to_owned(), spot));
+        if self.0.len() > READ_FAILURES_MAX {
+            self.0.pop_front();
+        }
+        self.0.len()
+    }
 }
 
 struct Room {
@@ -62,7 +92,9 @@ impl Drive {
             options,
             used_bytes: AtomicU64::new(0),
             shards: AtomicU64::new(0),
+            quarantine_bytes: AtomicU64::new(0),
             suspect: AtomicBool::new(false),
+            read_failures: Mutex::default(),
             closed: AtomicBool::new(false),
             room: Mutex::new(room),
             written: AtomicU64::new(0),
@@ -109,13 +141,22 @@ impl Drive {
 
     /// What is answered to those who would write on a suspect drive.
     pub(crate) fn suspected(&self) -> ShardError {
-        let message = "a write failed on it earlier, it takes no new shards".to_owned();
+        let message = "calls failed on it earlier, it takes no new shards".to_owned();
         ShardError::Io { drive: self.id, message }
     }
 
-    /// A read failed.
-    pub(crate) fn read_failed(&self, path: &Path, error: &io::Error) -> ShardError {
-        tracing::warn!(drive = %self.id, path = %path.display(), %error, "read failed");
+    /// A read of the file at `path`, somewhere around `offset`, failed. One bad spot, however often it is read, is
+    /// no bad drive; many within a minute are.
+    pub(crate) fn read_failed(&self, path: &Path, offset: u64, error: &io::Error) -> ShardError {
+        tracing::warn!(drive = %self.id, path = %path.display(), offset, %error, "read failed");
+        let is_gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+        if !is_gone.contains(&error.kind()) {
+            let (now, spot) = (self.runtime.clock.monotonic(), offset / READ_SPOT_BYTES);
+            let spots = self.read_failures.lock().add(now, path, spot);
+            if spots >= READ_FAILURES_MAX && !self.suspect.swap(true, Ordering::SeqCst) {
+                tracing::error!(drive = %self.id, spots, "reads fail all over it: the drive is suspect");
+            }
+        }
         self.io("read", path, error)
     }
 
@@ -210,6 +251,7 @@ impl Drive {
             available_bytes: space.available,
             used_bytes: self.used_bytes.load(Ordering::Relaxed),
             shards: self.shards.load(Ordering::Relaxed),
+            quarantine_bytes: self.quarantine_bytes.load(Ordering::Relaxed),
         }
     }
 }

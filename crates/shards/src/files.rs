@@ -9,6 +9,7 @@ mod staging;
 mod write;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use runtime::disk::Disk;
 use types::{BlobId, CopyId, SessionId};
 
 pub(crate) use write::{LargeFile, QUEUE_FRAMES, Step};
@@ -23,7 +25,7 @@ pub(crate) use write::{LargeFile, QUEUE_FRAMES, Step};
 use crate::cache::{Key, OpenFile, OpenFiles, ReadFailure, Trouble};
 use crate::codec::{self, RECORD_HEADER_BYTES, Record, RecordBody};
 use crate::drive::Drive;
-use crate::{OpenError, ShardError, ShardHeader, ShardId};
+use crate::{OpenError, Presence, ShardError, ShardHeader, ShardId};
 use dirs::DirSync;
 use staging::Stagings;
 
@@ -94,15 +96,8 @@ impl Files {
             let path = temp.join(&entry.name);
             drive.disk.remove(&path).map_err(|e| OpenError::io("remove", &path, &e))?;
         }
-        let mut dirs = BTreeMap::new();
-        for outer in list(&root)?.iter().filter(|entry| entry.is_dir) {
-            let Ok(session) = outer.name.parse::<SessionId>() else { continue };
-            for inner in list(&root.join(&outer.name))?.iter().filter(|entry| entry.is_dir) {
-                let number = u64::from_str_radix(&inner.name, 16).ok();
-                let key = number.map(|n| (session, n)).filter(|key| dir_name(*key) == inner.name);
-                dirs.extend(key.map(|key| (key, false)));
-            }
-        }
+        let found = dirs_in(&*drive.disk, &root).map_err(|e| OpenError::io("list", &root, &e))?;
+        let dirs = found.into_iter().map(|key| (key, false)).collect();
         Ok(Self {
             drive,
             cache,
@@ -118,7 +113,7 @@ impl Files {
         self.drive.dir.join("files").join(key.0.to_string()).join(dir_name(key))
     }
 
-    fn path(&self, id: &ShardId) -> PathBuf {
+    pub(crate) fn path(&self, id: &ShardId) -> PathBuf {
         self.dir(dir_key(id)).join(shard_name(id))
     }
 
@@ -145,7 +140,9 @@ impl Files {
         };
         let header = match file.read_vec(RECORD_HEADER_BYTES, 0, true).map_err(ReadFailure::from) {
             Ok(bytes) => decode_header(id, &bytes),
-            Err(ReadFailure::Failed(error)) => return Err(self.drive.read_failed(&path, 0, &error)),
+            Err(ReadFailure::Failed(error)) => {
+                return Err(self.drive.read_failed(&path, 0, &error));
+            }
             Err(ReadFailure::Short | ReadFailure::WouldBlock) => None,
         };
         match header {
@@ -239,6 +236,43 @@ impl Files {
         limit: usize,
         found: &mut BTreeMap<ShardId, ShardHeader>,
     ) -> Result<(), ShardError> {
+        self.walk(after, |id| {
+            let bound = if found.len() < limit { None } else { found.last_key_value() };
+            if bound.is_some_and(|(bound, _)| id > *bound) {
+                return Ok(false);
+            }
+            match self.open_file(&id).map(|file| file.header) {
+                Ok(header) => found.extend(header.map(|header| (id, header))),
+                Err(ShardError::NotFound(_) | ShardError::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            if found.len() > limit {
+                found.pop_last();
+            }
+            Ok(true)
+        })
+    }
+
+    /// The `limit` lowest shards behind `after` by the names of their files. May wait.
+    pub(crate) fn names(
+        &self,
+        after: Option<&ShardId>,
+        limit: usize,
+    ) -> Result<Vec<ShardId>, ShardError> {
+        let mut found = Vec::new();
+        self.walk(after, |id| {
+            found.push(id);
+            Ok(found.len() < limit)
+        })?;
+        Ok(found)
+    }
+
+    /// Shows the shards behind `after` in order, by their names, as long as `visit` wants more.
+    fn walk(
+        &self,
+        after: Option<&ShardId>,
+        mut visit: impl FnMut(ShardId) -> Result<bool, ShardError>,
+    ) -> Result<(), ShardError> {
         let from = after.map_or(Bound::Unbounded, |after| Bound::Included(dir_key(after)));
         let dirs = self.dirs.lock();
         let behind: Vec<DirKey> =
@@ -246,21 +280,40 @@ impl Files {
         drop(dirs);
         for key in behind {
             for id in self.ids_in(key)? {
-                if after.is_some_and(|after| id <= *after) {
-                    continue;
-                }
-                let bound = if found.len() < limit { None } else { found.last_key_value() };
-                if bound.is_some_and(|(bound, _)| id > *bound) {
+                if after.is_none_or(|after| id > *after) && !visit(id)? {
                     return Ok(());
                 }
-                match self.open_file(&id).map(|file| file.header) {
-                    Ok(header) => found.extend(header.map(|header| (id, header))),
-                    Err(ShardError::NotFound(_) | ShardError::Corrupt { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-                if found.len() > limit {
-                    found.pop_last();
-                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a shard's file is there, of the right length and with its header. May wait.
+    pub(crate) fn presence(&self, id: &ShardId) -> Presence {
+        let whole = |file: &OpenFile| {
+            let expected = file.header.map(|header| file_bytes(header.stored_len()));
+            file.file.len().is_ok_and(|len| Some(len) == expected)
+        };
+        match self.open_file(id) {
+            Ok(file) if whole(&file) => Presence::Whole,
+            Err(ShardError::NotFound(_)) => Presence::Absent,
+            Ok(_) | Err(_) => Presence::Damaged,
+        }
+    }
+
+    /// Looks for directories that somebody has put there since the store opened. May wait.
+    pub(crate) fn find_dirs(&self) -> Result<(), ShardError> {
+        let root = self.drive.dir.join("files");
+        let found = dirs_in(&*self.drive.disk, &root)
+            .map_err(|error| self.drive.read_failed(&root, 0, &error))?;
+        let census = self.census.lock();
+        for key in found {
+            let is_new = match self.dirs.lock().entry(key) {
+                Entry::Vacant(place) => place.insert(false) == &false,
+                Entry::Occupied(_) => false,
+            };
+            if is_new && census.has_counted(key) {
+                self.count_dir(key);
             }
         }
         Ok(())
@@ -287,16 +340,38 @@ impl Files {
             census.done = true;
             return true;
         };
-        // What cannot be read is not counted; the reader of that shard will say why.
+        self.count_dir(key);
+        census.position = Some(key);
+        false
+    }
+
+    /// What cannot be read is not counted; the reader of that shard will say why.
+    fn count_dir(&self, key: DirKey) {
         for id in self.ids_in(key).unwrap_or_default() {
             let len = self.drive.disk.open(&self.path(&id), false).and_then(|file| file.len());
             if let Ok(len) = len {
                 self.drive.count(len);
             }
         }
-        census.position = Some(key);
-        false
     }
+}
+
+/// The directories of shards under `root`. Other names are not ours.
+fn dirs_in(disk: &dyn Disk, root: &Path) -> io::Result<Vec<DirKey>> {
+    let mut dirs = Vec::new();
+    for outer in disk.list(root)?.iter().filter(|entry| entry.is_dir) {
+        let Ok(session) = outer.name.parse::<SessionId>() else { continue };
+        let inside = match disk.list(&root.join(&outer.name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            inside => inside?,
+        };
+        for inner in inside.iter().filter(|entry| entry.is_dir) {
+            let number = u64::from_str_radix(&inner.name, 16).ok();
+            let key = number.map(|n| (session, n)).filter(|key| dir_name(*key) == inner.name);
+            dirs.extend(key);
+        }
+    }
+    Ok(dirs)
 }
 
 fn dir_name(key: DirKey) -> String {
@@ -315,7 +390,7 @@ fn encode_header(header: &ShardHeader) -> [u8; RECORD_HEADER_BYTES] {
 }
 
 /// The header of shard `id` at the front of its file.
-fn decode_header(id: &ShardId, bytes: &[u8]) -> Option<ShardHeader> {
+pub(crate) fn decode_header(id: &ShardId, bytes: &[u8]) -> Option<ShardHeader> {
     match codec::decode_record(bytes, 0).ok()? {
         Record { segment: 0, offset: 0, number: 0, body: RecordBody::Shard(header) } => {
             (header.id == *id).then_some(header)

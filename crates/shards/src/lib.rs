@@ -7,12 +7,14 @@
 mod cache;
 pub mod check;
 pub mod codec;
+mod direct;
 mod drive;
 mod error;
 mod files;
 pub mod frame;
 mod identity;
 mod pool;
+mod scrub;
 mod segments;
 mod shard;
 mod sink;

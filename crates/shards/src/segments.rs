@@ -7,10 +7,12 @@
 
 mod append;
 mod recover;
+mod reindex;
 mod scan;
 mod segment;
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,13 +21,14 @@ use types::{BlobId, SessionId};
 
 pub(crate) use append::{Appender, Put, Request, Waiting};
 pub(crate) use recover::recover;
+pub(crate) use reindex::check;
 pub(crate) use scan::split_frames;
 pub(crate) use segment::{Segment, seal_bytes};
 
 use crate::cache::{OpenFile, OpenFiles, ReadFailure, Trouble};
 use crate::codec::{IndexEntry, SessionRange};
 use crate::drive::Drive;
-use crate::{ShardError, ShardHeader, ShardId};
+use crate::{ShardError, ShardId};
 
 /// Where the segments of the drive at `dir` are.
 pub(crate) fn segments_dir(dir: &Path) -> PathBuf {
@@ -125,14 +128,16 @@ impl Segments {
 
     /// The live record of `id`, if a segment has one. `wait`: whether to wait for the device.
     pub(crate) fn find(&self, id: &ShardId, wait: bool) -> Result<Option<Found>, Trouble> {
+        let mut is_missing = false;
         for segment in self.candidates(id.blob) {
             match segment.find(id, self, wait) {
                 Ok(Some(entry)) => return Ok(Some(Found { segment, entry })),
                 Ok(None) | Err(Trouble::Gone) => {}
+                Err(Trouble::Missing) => is_missing = true,
                 Err(trouble) => return Err(trouble),
             }
         }
-        Ok(None)
+        if is_missing { Err(Trouble::Missing) } else { Ok(None) }
     }
 
     /// The write of these entries to `segment` failed. They are not there, but their deletes must be recorded.
@@ -159,7 +164,8 @@ impl Segments {
             match self.drive.disk.open(&path, false) {
                 Ok(file) => Ok(OpenFile { file, path, header: None }),
                 Err(_) if segment.live() == 0 => Err(Trouble::Gone),
-                Err(error) => Err(self.drive.read_failed(&path, &error).into()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Trouble::Missing),
+                Err(error) => Err(self.drive.read_failed(&path, 0, &error).into()),
             }
         })
     }
@@ -178,18 +184,19 @@ impl Segments {
             Err(ReadFailure::WouldBlock) => Err(Trouble::WouldBlock),
             Err(ReadFailure::Short) => Ok(None),
             Err(ReadFailure::Failed(error)) => {
-                Err(self.drive.read_failed(&file.path, &error).into())
+                Err(self.drive.read_failed(&file.path, offset, &error).into())
             }
         }
     }
 
-    /// Adds to `found` the headers of live shards behind `after`, so that it has the `limit` lowest. May wait.
+    /// The `limit` lowest live shards behind `after`. Those of a segment whose index cannot be read are left out.
+    /// May wait.
     pub(crate) fn list(
         &self,
         after: Option<&ShardId>,
         limit: usize,
-        found: &mut BTreeMap<ShardId, ShardHeader>,
-    ) -> Result<(), ShardError> {
+    ) -> Result<BTreeMap<ShardId, Found>, ShardError> {
+        let mut found: BTreeMap<ShardId, Found> = BTreeMap::new();
         let mut segments = self.closed();
         segments.extend(self.state.read().open.clone());
         let mut spans: Vec<(ShardId, Arc<Segment>)> = segments
@@ -208,14 +215,22 @@ impl Segments {
             let listed = match segment.list(after, limit, self) {
                 Ok(listed) => listed,
                 Err(Trouble::Shard(error)) => return Err(error),
+                Err(Trouble::Missing) => {
+                    let segment = segment.number();
+                    tracing::error!(drive = %self.drive.id, segment, "the file of this segment is gone");
+                    continue;
+                }
                 // It was allowed to wait.
                 Err(Trouble::Gone | Trouble::WouldBlock) => continue,
             };
-            found.extend(listed.into_iter().map(|header| (header.id, header)));
+            found.extend(listed.into_iter().map(|entry| {
+                let segment = segment.clone();
+                (entry.header.id, Found { segment, entry })
+            }));
             while found.len() > limit {
                 found.pop_last();
             }
         }
-        Ok(())
+        Ok(found)
     }
 }

@@ -121,6 +121,8 @@ pub struct DriveStatus {
     pub used_bytes: u64,
     /// Live shards on it.
     pub shards: u64,
+    /// Bytes in `quarantine/`: what could not be understood and is kept for people.
+    pub quarantine_bytes: u64,
 }
 
 /// What a drive says of a copy that a record names, judged by index and header and not by its frames.

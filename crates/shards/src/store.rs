@@ -22,7 +22,7 @@ use crate::segments::{self, Appender, Request, Segments};
 use crate::sink::ShardSink;
 use crate::{
     Compacted, DriveStatus, Frame, Identity, OpenError, Presence, ScrubBudget, ScrubSlice,
-    Scrubbed, ShardError, ShardHeader, ShardId, identity,
+    ShardError, ShardHeader, ShardId, identity, scrub,
 };
 
 /// Reads of at most this many frames are tried at once, on the caller's thread, from the page cache.
@@ -30,6 +30,9 @@ const INLINE_FRAMES: u64 = 4;
 
 /// Frames that one read returns at most: 16 MiB.
 const READ_FRAMES_MAX: u64 = 256;
+
+/// Copies that one look for them covers; between looks others have their turn.
+const PRESENCE_IDS: usize = 256;
 
 /// Calls that may wait for a thread at once: with a disk that hangs, more are not even queued.
 const CALLS_MAX: usize = 1024;
@@ -86,6 +89,8 @@ pub(crate) struct Core {
     pub(crate) files: Arc<Files>,
     pub(crate) reads: Pool,
     pub(crate) writes: Pool,
+    /// One thread for what nobody waits for.
+    pub(crate) background: Pool,
     pub(crate) queue: Sender<Request>,
     pub(crate) queue_room: Arc<Semaphore>,
     /// Places for calls in the queues of `reads` and `writes`.
@@ -140,6 +145,7 @@ impl Store {
         let core = Arc::new(Core {
             reads: threads("shard-read", drive.options.read_threads)?,
             writes: threads("shard-write", drive.options.write_threads)?,
+            background: threads("shard-back", 1)?,
             queue,
             queue_room: Arc::new(Semaphore::new(QUEUE_KIB)),
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
@@ -267,7 +273,11 @@ impl Store {
     /// # Errors
     /// `Io` when nobody can say whether it will still be there after a crash; `Away` when closed.
     pub async fn delete(&self, id: ShardId) -> Result<bool, ShardError> {
-        let find = move |core: &Core, wait| Ok(core.segments.find(&id, wait)?.is_some());
+        let find = move |core: &Core, wait| match core.segments.find(&id, wait) {
+            // What was in a file that is gone is gone.
+            Err(Trouble::Missing) => Ok(false),
+            found => Ok(found?.is_some()),
+        };
         if !self.look(id, true, find).await? {
             let was_there = self.in_pool(&self.core.writes, move |core| core.files.delete(&id));
             if was_there.await? {
@@ -293,53 +303,42 @@ impl Store {
     ) -> Result<Vec<ShardHeader>, ShardError> {
         self.in_pool(&self.core.reads, move |core| {
             let mut found = BTreeMap::new();
-            core.segments.list(after.as_ref(), limit, &mut found)?;
+            let small = core.segments.list(after.as_ref(), limit)?;
+            found.extend(small.into_iter().map(|(id, found)| (id, found.entry.header)));
             core.files.list(after.as_ref(), limit, &mut found)?;
             Ok(found.into_values().take(limit).collect())
         })
         .await
     }
 
-    /// Whether these copies are here, in the order asked for, judged by index and header.
+    /// Whether these copies are here, in the order asked for, judged by index and header and by the files being
+    /// there and long enough; no frame is read.
     ///
     /// # Errors
     /// `Away` when closed.
     pub async fn presence(&self, ids: Vec<ShardId>) -> Result<Vec<Presence>, ShardError> {
         let mut found = Vec::with_capacity(ids.len());
-        for id in ids {
-            found.push(match self.header(id).await {
-                Ok(_) => Presence::Whole,
-                Err(ShardError::NotFound(_)) => Presence::Absent,
-                Err(error @ ShardError::Away(_)) => return Err(error),
-                Err(_) => Presence::Damaged,
-            });
+        for some in ids.chunks(PRESENCE_IDS) {
+            let some = some.to_vec();
+            let job = move |core: &Core| scrub::presence(core, &some);
+            found.extend(self.in_pool(&self.core.reads, job).await?);
         }
         Ok(found)
     }
 
-    /// Verifies every frame of the shards behind `after`, as many as `budget` lets.
+    /// Verifies every frame of the shards behind `after`, as many as `budget` lets: from the disk, past the page cache
+    /// where the file system can, whatever files are open. The indexes of segments are verified, too, and written
+    /// again when they are damaged.
     ///
     /// # Errors
-    /// `Io`, `Away` when closed.
+    /// `Io` when what is there cannot even be listed; `Away` when closed.
     pub async fn scrub(
         &self,
         after: Option<ShardId>,
         budget: ScrubBudget,
     ) -> Result<ScrubSlice, ShardError> {
-        let headers = self.list(after, budget.shards.max(1)).await?;
-        let mut slice = ScrubSlice::default();
-        let is_last = headers.len() < budget.shards.max(1);
-        for header in headers {
-            if !slice.seen.is_empty() && slice.bytes >= budget.bytes {
-                return Ok(slice);
-            }
-            let damaged = self.verify(header.id).await?;
-            slice.bytes += header.stored_len();
-            slice.next = Some(header.id);
-            slice.seen.push(Scrubbed { id: header.id, header: Some(header), damaged });
-        }
-        slice.next = slice.next.filter(|_| !is_last);
-        Ok(slice)
+        let job = move |core: &Core| scrub::scrub(core, after, budget);
+        self.in_pool(&self.core.background, job).await
     }
 
     /// Does one piece of compaction, moving at most about `budget_bytes`.
@@ -383,6 +382,7 @@ impl Store {
         let _ = self.core.queue.send(Request::Stop);
         let thread = self.appender.lock().take();
         drop(thread);
+        self.core.background.close();
         self.core.writes.close();
         self.core.reads.close();
         let lock = self.lock.lock().take();
@@ -496,7 +496,7 @@ impl Core {
                 return Err(ShardError::Corrupt { id: *id, frame: Some(first) }.into());
             }
             Err(ReadFailure::Failed(error)) => {
-                return Err(self.drive.read_failed(&place.file.path, &error).into());
+                return Err(self.drive.read_failed(&place.file.path, offset, &error).into());
             }
         };
         Ok(segments::split_frames(&place.header, first, bytes))

@@ -120,18 +120,6 @@ async fn damaged_frames_are_found_by_their_number() {
     assert_eq!(cut, Err(ShardError::Corrupt { id: large.id, frame: Some(5) }));
 }
 
-fn large_path(header: &ShardHeader) -> PathBuf {
-    let name = format!(
-        "/drive/files/{}/{:013x}/{:016x}-{:02x}-{}.shard",
-        header.id.blob.session,
-        header.id.blob.sequence >> 12,
-        header.id.blob.sequence,
-        header.id.index,
-        header.id.copy
-    );
-    PathBuf::from(name)
-}
-
 #[tokio::test]
 async fn a_damaged_or_misplaced_file_is_corrupt() {
     let disk = sim_drive(64 << 20, 1);

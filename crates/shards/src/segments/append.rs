@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::segment::{ranges, record_bytes};
 use super::{Found, Segment, Segments, seal_bytes, segment_path, segments_dir};
-use crate::cache::{Key, OpenFiles};
+use crate::cache::{Key, OpenFiles, Trouble};
 use crate::codec::{
     self, DeadRecord, IndexEntry, RECORD_HEADER_BYTES, Record, RecordBody, SEGMENT_RECORDS_OFFSET,
     SegmentHeader,
@@ -187,7 +187,11 @@ impl Appender {
     }
 
     fn find(&self, id: &ShardId) -> Result<Option<Found>, ShardError> {
-        self.segments.find(id, true).map_err(|trouble| trouble.into_error(id))
+        match self.segments.find(id, true) {
+            // What was in a file that is gone is gone.
+            Err(Trouble::Missing) => Ok(None),
+            found => found.map_err(|trouble| trouble.into_error(id)),
+        }
     }
 
     /// Makes a group durable and answers it: all of it, or nothing.
@@ -367,6 +371,7 @@ impl Appender {
             Ok(()) => open.segment.set_index(index),
             Err((call, error)) => {
                 let path = segment_path(&self.drive.dir, open.segment.number());
+                open.segment.leave();
                 self.drive.write_failed(call, &path, &error);
             }
         }
@@ -375,6 +380,7 @@ impl Appender {
 
     /// Appends no more to `open`; what is durable in it stays readable.
     fn leave(&self, open: &Open) {
+        open.segment.leave();
         let ids: Vec<ShardId> = open.segment.entries().iter().map(|e| e.header.id).collect();
         self.segments.add_closed(open.segment.clone(), &ranges(ids.iter()));
     }

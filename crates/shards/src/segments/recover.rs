@@ -10,11 +10,11 @@ use runtime::disk::File;
 
 use super::scan::{self, Scan, Trust};
 use super::segment::{ranges, record_bytes};
-use super::{Appender, Segment, Segments, seal_bytes, segment_number, segment_path, segments_dir};
-use crate::cache::OpenFiles;
-use crate::codec::{
-    self, DeadRecord, FooterTables, SEGMENT_RECORDS_OFFSET, TRAILER_BYTES, Trailer, Undecodable,
+use super::{
+    Appender, Segment, Segments, reindex, seal_bytes, segment_number, segment_path, segments_dir,
 };
+use crate::cache::OpenFiles;
+use crate::codec::{self, DeadRecord, FooterTables, SEGMENT_RECORDS_OFFSET, Trailer, Undecodable};
 use crate::drive::Drive;
 use crate::{OpenError, ShardError, ShardId};
 
@@ -152,12 +152,8 @@ fn load(
         }
         Err(Undecodable::Damaged) => return Ok((Loaded::Unreadable, 0)),
     };
-    let Some(trailer_offset) = len.checked_sub(TRAILER_BYTES as u64) else {
-        return Ok((Loaded::Open(Scan::default()), salt));
-    };
-    let tail = file.read_vec(TRAILER_BYTES, trailer_offset, true).map_err(failed)?;
-    match codec::decode_trailer(&tail, salt) {
-        Ok(trailer) if trailer.segment == number && trailer.fits(len) => {
+    match reindex::read_trailer(file, len, number, salt).map_err(failed)? {
+        Ok(trailer) => {
             let tables = file
                 .read_vec(trailer.tables_len as usize, trailer.tables_offset, true)
                 .map_err(failed)?;
@@ -168,7 +164,7 @@ fn load(
             Ok((Loaded::Damaged(scan), salt))
         }
         Err(Undecodable::Newer(version)) => Err(newer(version)),
-        Ok(_) | Err(Undecodable::Damaged) => {
+        Err(Undecodable::Damaged) => {
             let scan = scan::scan(file, number, salt, Trust::WholeRecords).map_err(failed)?;
             Ok((Loaded::Open(scan), salt))
         }
@@ -214,6 +210,7 @@ fn seal(drive: &Drive, item: &Unsealed) {
     match write() {
         Ok(()) => item.segment.set_index(index),
         Err((call, error)) => {
+            item.segment.leave();
             let _ = drive.write_failed(call, &path, &error);
         }
     }

@@ -1,18 +1,20 @@
 //! One segment: its index, and which of its records are dead.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use types::{DriveId, SessionId};
 
 use super::Segments;
-use super::scan;
+use super::reindex::{self, Pages};
+use crate::ShardId;
 use crate::cache::Trouble;
 use crate::codec::{
     self, DeadRecord, FooterTables, IndexEntry, PAGE_BYTES, PAGE_ENTRIES, Record, RecordBody,
     SessionRange, Trailer,
 };
-use crate::{ShardHeader, ShardId};
 
 /// Where the entries of a segment are.
 pub(crate) enum Index {
@@ -35,6 +37,9 @@ pub(crate) struct Segment {
     salt: u64,
     index: RwLock<Index>,
     state: Mutex<Liveness>,
+    is_left: AtomicBool,
+    /// Where the pages of its footer begin or began, if it ever had one; no record is behind that.
+    sealed_at: AtomicU64,
 }
 
 #[derive(Default)]
@@ -52,16 +57,22 @@ impl Segment {
     pub(crate) fn sealed(number: u64, salt: u64, trailer: &Trailer, tables: FooterTables) -> Self {
         let live = tables.live.iter().map(|word| word.count_ones()).sum();
         let state = Liveness { bits: tables.live.clone(), live, victims: BTreeSet::new() };
-        let index = RwLock::new(Index::of_footer(trailer, tables));
-        Self { number, salt, index, state: Mutex::new(state) }
+        let segment = Self::new(number, salt, Index::Memory(BTreeMap::new()), state);
+        segment.set_index(Index::of_footer(trailer, tables));
+        segment
     }
 
     /// A segment with its index in memory.
     pub(crate) fn unsealed(number: u64, salt: u64, entries: BTreeMap<ShardId, IndexEntry>) -> Self {
         let mut state = Liveness::default();
         entries.values().for_each(|entry| state.set(entry.number));
-        let index = RwLock::new(Index::Memory(entries));
-        Self { number, salt, index, state: Mutex::new(state) }
+        Self::new(number, salt, Index::Memory(entries), state)
+    }
+
+    fn new(number: u64, salt: u64, index: Index, state: Liveness) -> Self {
+        let (index, state) = (RwLock::new(index), Mutex::new(state));
+        let (is_left, sealed_at) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { number, salt, index, state, is_left, sealed_at }
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -93,6 +104,9 @@ impl Segment {
 
     /// The entries are in the footer from now on.
     pub(crate) fn set_index(&self, index: Index) {
+        if let Index::Footer { pages_offset, .. } = &index {
+            self.sealed_at.store(*pages_offset, Ordering::SeqCst);
+        }
         *self.index.write() = index;
     }
 
@@ -106,7 +120,7 @@ impl Segment {
         self.state.lock().live
     }
 
-    fn is_live(&self, number: u32) -> bool {
+    pub(crate) fn is_live(&self, number: u32) -> bool {
         self.state.lock().get(number)
     }
 
@@ -158,38 +172,41 @@ impl Segment {
                 }
             }
         };
-        let entries = self.page(page, all, wait)?.entries;
+        let entries = self.page(page, None, all, wait)?.entries;
+        if self.pages().is_none() {
+            // The page was damaged; the index is in memory now.
+            return self.find(id, all, wait);
+        }
         let at = entries.binary_search_by_key(id, |entry| entry.header.id);
         let entry = at.ok().and_then(|at| entries.get(at));
         Ok(entry.filter(|entry| self.is_live(entry.number)).copied())
     }
 
-    /// Live headers behind `after` in order, at most `limit`. May wait.
+    /// Live entries behind `after` in order, at most `limit`. May wait.
     pub(crate) fn list(
         &self,
         after: Option<&ShardId>,
         limit: usize,
         all: &Segments,
-    ) -> Result<Vec<ShardHeader>, Trouble> {
-        if self.live() == 0 {
-            return Ok(Vec::new());
-        }
-        let mut found: Vec<ShardHeader> = Vec::new();
+    ) -> Result<Vec<IndexEntry>, Trouble> {
+        let (mut found, mut floor) = (Vec::new(), after.copied());
         let mut at = match &*self.index.read() {
+            _ if self.live() == 0 => return Ok(found),
             Index::Memory(_) => 0,
             Index::Footer { fences, .. } => {
                 after.map_or(0, |after| fences.partition_point(|f| f <= after).saturating_sub(1))
             }
         };
         loop {
-            let page = self.page(at, all, true)?;
-            for entry in &page.entries {
-                let floor = found.last().map(|header| &header.id).or(after);
-                let behind = floor.is_none_or(|floor| entry.header.id > *floor);
-                if behind && found.len() < limit && self.is_live(entry.number) {
-                    found.push(entry.header);
+            let page = self.page(at, floor.as_ref(), all, true)?;
+            for entry in page.entries {
+                let behind = floor.is_none_or(|floor| entry.header.id > floor);
+                if behind {
+                    floor = Some(entry.header.id);
+                    found.extend(self.is_live(entry.number).then_some(entry));
                 }
             }
+            found.truncate(limit);
             if page.is_last || found.len() >= limit {
                 return Ok(found);
             }
@@ -198,10 +215,16 @@ impl Segment {
     }
 
     /// The entries of one page. When the page is damaged the whole segment is scanned, and its index is in
-    /// memory from then on; an index in memory is one page.
-    fn page(&self, page: usize, all: &Segments, wait: bool) -> Result<Page, Trouble> {
+    /// memory from then on; an index in memory is one page of what is behind `floor`.
+    fn page(
+        &self,
+        page: usize,
+        floor: Option<&ShardId>,
+        all: &Segments,
+        wait: bool,
+    ) -> Result<Page, Trouble> {
         let (offset, is_last) = match &*self.index.read() {
-            Index::Memory(entries) => return Ok(Page::of(entries)),
+            Index::Memory(entries) => return Ok(Page::of(entries, floor)),
             Index::Footer { fences, .. } if page >= fences.len() => {
                 return Ok(Page { entries: Vec::new(), is_last: true });
             }
@@ -209,26 +232,63 @@ impl Segment {
                 (pages_offset + (page * PAGE_BYTES) as u64, page + 1 == fences.len())
             }
         };
-        let decoded = all
-            .bytes(self, offset, PAGE_BYTES, wait)?
-            .and_then(|bytes| codec::decode_page(self.salt, page as u32, &bytes).ok());
-        match decoded {
-            Some(entries) => Ok(Page { entries, is_last }),
-            None if wait => self.rescan(all),
-            None => Err(Trouble::WouldBlock),
+        let bytes = match all.bytes(self, offset, PAGE_BYTES, wait) {
+            // The records may be readable where the page is not.
+            Err(Trouble::Shard(_)) => None,
+            bytes => bytes?,
+        };
+        let decoded =
+            bytes.and_then(|bytes| codec::decode_page(self.salt, page as u32, &bytes).ok());
+        if let Some(entries) = decoded {
+            return Ok(Page { entries, is_last });
+        }
+        if !wait {
+            return Err(Trouble::WouldBlock);
+        }
+        // Another may have done it meanwhile.
+        if self.pages().is_some() {
+            reindex::rescan(all, self)?;
+        }
+        match &*self.index.read() {
+            Index::Memory(entries) => Ok(Page::of(entries, floor)),
+            Index::Footer { .. } => Err(Trouble::Missing),
         }
     }
 
-    /// Reads all records' headers, the last resort.
-    fn rescan(&self, all: &Segments) -> Result<Page, Trouble> {
-        tracing::warn!(drive = %all.drive.id, segment = self.number, "index page damaged, scanning");
-        let file = all.file(self, true)?;
-        let scan = scan::scan(&*file.file, self.number, self.salt, scan::Trust::Headers)
-            .map_err(|error| all.drive.read_failed(&file.path, &error))?;
-        let entries = scan.entries();
-        let page = Page::of(&entries);
-        self.set_index(Index::Memory(entries));
-        Ok(page)
+    /// Where the pages of the index are; `None` when it is in memory.
+    pub(super) fn pages(&self) -> Option<Pages> {
+        match &*self.index.read() {
+            Index::Memory(_) => None,
+            Index::Footer { pages_offset, fences, .. } => Some((*pages_offset, fences.len())),
+        }
+    }
+
+    /// Keeps the index in memory from now on: those of `entries` that are live. How many live shards are not
+    /// among them; they count as dead.
+    pub(super) fn set_entries(&self, entries: BTreeMap<ShardId, IndexEntry>) -> u32 {
+        let mut index = self.index.write();
+        let mut state = self.state.lock();
+        let mut live = Liveness::default();
+        entries.values().filter(|e| state.get(e.number)).for_each(|e| live.set(e.number));
+        let lost = state.live - live.live;
+        (state.bits, state.live) = (live.bits, live.live);
+        *index = Index::Memory(entries);
+        lost
+    }
+
+    /// A write to its file has failed: it is not written to again.
+    pub(crate) fn leave(&self) {
+        self.is_left.store(true, Ordering::SeqCst);
+    }
+
+    /// Where its footer begins or began; 0 when it never had one.
+    pub(super) fn sealed_at(&self) -> u64 {
+        self.sealed_at.load(Ordering::SeqCst)
+    }
+
+    /// See [`Segment::leave`].
+    pub(crate) fn is_left(&self) -> bool {
+        self.is_left.load(Ordering::SeqCst)
     }
 }
 
@@ -240,8 +300,12 @@ struct Page {
 }
 
 impl Page {
-    fn of(entries: &BTreeMap<ShardId, IndexEntry>) -> Self {
-        Self { entries: entries.values().copied().collect(), is_last: true }
+    /// As many as a page on disk has, behind `floor`.
+    fn of(entries: &BTreeMap<ShardId, IndexEntry>, floor: Option<&ShardId>) -> Self {
+        let from = floor.map_or(Bound::Unbounded, |floor| Bound::Excluded(*floor));
+        let mut rest = entries.range((from, Bound::Unbounded)).map(|(_, entry)| *entry);
+        let entries: Vec<_> = rest.by_ref().take(PAGE_ENTRIES).collect();
+        Self { is_last: rest.next().is_none(), entries }
     }
 }
 

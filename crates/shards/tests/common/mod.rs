@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -98,6 +98,19 @@ pub async fn assert_whole(store: &Store, header: &ShardHeader) {
     }
     assert!(read == frames(header), "{header:?} reads as something else");
     assert_eq!(store.verify(header.id).await, Ok(Vec::new()));
+}
+
+/// The file of a large shard.
+pub fn large_path(header: &ShardHeader) -> PathBuf {
+    let name = format!(
+        "/drive/files/{}/{:013x}/{:016x}-{:02x}-{}.shard",
+        header.id.blob.session,
+        header.id.blob.sequence >> 12,
+        header.id.blob.sequence,
+        header.id.index,
+        header.id.copy
+    );
+    PathBuf::from(name)
 }
 
 /// What must be found of a shard.

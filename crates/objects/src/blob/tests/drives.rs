@@ -241,7 +241,14 @@ impl Carrier for TestDrives {
             Ok(faults) => faults.state.unwrap_or(DriveState::Up),
             Err(_) => DriveState::Away,
         };
-        DriveStatus { state, capacity_bytes: 0, available_bytes: 0, used_bytes: 0, shards: 0 }
+        DriveStatus {
+            state,
+            capacity_bytes: 0,
+            available_bytes: 0,
+            used_bytes: 0,
+            shards: 0,
+            quarantine_bytes: 0,
+        }
     }
 }
 
