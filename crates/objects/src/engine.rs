@@ -17,6 +17,7 @@ use crate::commit::Gates;
 use crate::damage::{self, DamageQueue};
 use crate::error::Failure;
 use crate::reads::{self, OpenReads};
+use crate::scrub;
 use crate::upkeep::{self, UpkeepOptions};
 
 /// What an engine is made of.
@@ -93,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) throttle: Arc<Throttle>,
     pub(crate) options: UpkeepOptions,
     pub(crate) upkeep: upkeep::Shared,
+    pub(crate) scrub: scrub::Figures,
     pub(crate) collect: collect::Shared,
     pub(crate) carrier: Arc<dyn Carrier>,
     pub(crate) layout: Layout,
@@ -131,6 +133,7 @@ impl Engine {
             throttle: config.throttle,
             options: config.upkeep,
             upkeep: upkeep::Shared::new(void),
+            scrub: scrub::Figures::default(),
             collect: collect::Shared::default(),
             carrier,
             layout,
@@ -177,6 +180,8 @@ impl Engine {
             Box::new(reads::Reporter::new(self.clone())),
             Box::new(damage::Filer::new(self.clone())),
             Box::new(damage::Census::new(self.clone())),
+            Box::new(scrub::Scrub::new(self.clone())),
+            Box::new(scrub::Sweep::new(self.clone())),
             Box::new(Collector::new(self.clone())),
             Box::new(Compactor::new(self.clone())),
         ]

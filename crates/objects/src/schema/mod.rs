@@ -26,6 +26,7 @@ pub mod part;
 pub mod pulse;
 pub mod reference;
 pub mod repair;
+pub mod scrub;
 pub mod upload;
 
 pub use codec::{Record, Undecodable};
