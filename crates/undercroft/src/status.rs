@@ -104,6 +104,7 @@ impl Source for ServerStatus {
         let statuses = self.engine.drive_statuses().await;
         let (metadata, commits, syncs) = self.metadata().await;
         let figures = self.engine.metrics_snapshot();
+        let scrub = self.engine.scrub_metrics();
         Report {
             nodes: self.nodes(&statuses),
             metadata,
@@ -120,6 +121,13 @@ impl Source for ServerStatus {
                 ("undercroft_degraded_writes_total", figures.degraded_writes),
                 ("undercroft_commit_conflicts_total", figures.conflicts),
                 ("undercroft_unknown_outcomes_total", figures.unknown_outcomes),
+                ("undercroft_scrub_frames_total", scrub.frames),
+                ("undercroft_scrub_bytes_total", scrub.bytes),
+                ("undercroft_scrub_passes_total", scrub.passes),
+                ("undercroft_scrub_corrupt_total", scrub.corrupt),
+                ("undercroft_scrub_missing_total", scrub.missing),
+                ("undercroft_scrub_orphans_total", scrub.orphans),
+                ("undercroft_sweep_blobs_total", scrub.blobs),
                 ("undercroft_metadata_commits_total", commits),
                 ("undercroft_metadata_syncs_total", syncs),
             ],
