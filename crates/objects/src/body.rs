@@ -91,6 +91,11 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// Held.
+    pub(crate) fn new(blob: StoredBlob, blobs: BlobStore) -> Self {
+        Self { blob, blobs, held: true }
+    }
+
     /// From now on nobody may discard it: a commit that names it is under way.
     pub(crate) fn release(&mut self) {
         self.held = false;
@@ -133,7 +138,7 @@ impl Engine {
         } else {
             let mut body: BodyStream = Box::pin(body.fuse());
             let blob = self.inner.blobs.write(home.bucket(), len, &mut body, &mut hasher).await?;
-            let pending = Pending { blob, blobs: self.inner.blobs.clone(), held: true };
+            let pending = Pending::new(blob, self.inner.blobs.clone());
             expect_end(&mut body).await?;
             TakenBytes::Blob(pending)
         };

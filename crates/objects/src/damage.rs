@@ -132,7 +132,8 @@ impl Engine {
         self.inner.blobs.read(blob.to_stored(), range, on_damage, Some(relocate), base)
     }
 
-    fn callbacks(&self, home: Home) -> (OnDamage, Relocate) {
+    /// What a read of a blob calls when it meets damage, or does not find a copy where it should be.
+    pub(crate) fn callbacks(&self, home: Home) -> (OnDamage, Relocate) {
         let (engine, first) = (self.clone(), AtomicBool::new(true));
         let on_damage: OnDamage = Arc::new(move |id, damage| {
             if first.swap(false, Ordering::Relaxed) {

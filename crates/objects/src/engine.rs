@@ -17,6 +17,7 @@ use crate::commit::Gates;
 use crate::damage::{self, DamageQueue};
 use crate::error::Failure;
 use crate::reads::{self, OpenReads};
+use crate::repair;
 use crate::scrub;
 use crate::upkeep::{self, UpkeepOptions};
 
@@ -63,6 +64,12 @@ pub struct EngineMetrics {
     pub unknown_outcomes: u64,
     /// Reads of bodies that are open now.
     pub open_reads: u64,
+    /// Blobs that repair has made whole.
+    pub repaired_blobs: u64,
+    /// Bytes of shards that repair has written.
+    pub repaired_bytes: u64,
+    /// Blobs of which fewer shards are whole than it takes to read them, as far as repair knows now.
+    pub unrecoverable: u64,
 }
 
 /// The counters behind [`EngineMetrics`].
@@ -75,6 +82,9 @@ pub(crate) struct Figures {
     pub(crate) degraded_writes: AtomicU64,
     pub(crate) conflicts: AtomicU64,
     pub(crate) unknown_outcomes: AtomicU64,
+    pub(crate) repaired_blobs: AtomicU64,
+    pub(crate) repaired_bytes: AtomicU64,
+    pub(crate) unrecoverable: AtomicU64,
 }
 
 /// The object engine. Cheap to clone; all clones are one engine.
@@ -180,6 +190,7 @@ impl Engine {
             Box::new(reads::Reporter::new(self.clone())),
             Box::new(damage::Filer::new(self.clone())),
             Box::new(damage::Census::new(self.clone())),
+            Box::new(repair::Repairer::new(self.clone())),
             Box::new(scrub::Scrub::new(self.clone())),
             Box::new(scrub::Sweep::new(self.clone())),
             Box::new(Collector::new(self.clone())),
@@ -213,6 +224,9 @@ impl Engine {
             conflicts: figures.conflicts.load(Ordering::Relaxed),
             unknown_outcomes: figures.unknown_outcomes.load(Ordering::Relaxed),
             open_reads: self.inner.reads.count(),
+            repaired_blobs: figures.repaired_blobs.load(Ordering::Relaxed),
+            repaired_bytes: figures.repaired_bytes.load(Ordering::Relaxed),
+            unrecoverable: figures.unrecoverable.load(Ordering::Relaxed),
         }
     }
 

@@ -25,6 +25,7 @@ mod multipart;
 mod parts;
 mod put;
 mod reads;
+mod reencode;
 mod repair;
 pub mod schema;
 mod scrub;

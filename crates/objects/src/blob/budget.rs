@@ -62,6 +62,24 @@ impl Budget {
         }
     }
 
+    /// Takes `bytes` for background work: while clients hold much of the budget it lets them go first for a while,
+    /// then it waits in turn for as long as it takes.
+    pub(crate) async fn acquire_patiently(&self, bytes: usize) -> Held {
+        const LOOK: Duration = Duration::from_millis(50);
+        loop {
+            let began = self.clock.monotonic();
+            while self.clock.monotonic() < began + WAIT {
+                match self.try_extra(bytes) {
+                    Some(held) => return held,
+                    None => self.clock.sleep(LOOK).await,
+                }
+            }
+            if let Ok(held) = self.acquire(bytes).await {
+                return held;
+            }
+        }
+    }
+
     /// Takes `bytes` if half of the budget remains free then: for going faster, not for going on.
     pub(crate) fn try_extra(&self, bytes: usize) -> Option<Held> {
         let units = self.units_of(bytes);

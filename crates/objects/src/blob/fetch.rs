@@ -81,6 +81,10 @@ impl Fetcher {
         Self { store, id: blob.id, shape, codec, shards, on_damage, relocate, unsure: false }
     }
 
+    pub(super) fn id(&self) -> BlobId {
+        self.id
+    }
+
     pub(super) fn shape(&self) -> BlobShape {
         self.shape
     }

@@ -11,6 +11,7 @@ mod fetch;
 mod latency;
 mod plan;
 mod read;
+mod rebuild;
 mod void;
 mod writers;
 
@@ -32,6 +33,7 @@ use types::limits::FRAME_BYTES;
 use types::{BlobId, BucketId, CopyId, DriveId, SessionId};
 
 pub(crate) use budget::{Budget, Busy, Held};
+pub(crate) use rebuild::{Made, Rebuild};
 pub(crate) use void::{VoidCopy, VoidQueue};
 
 use crate::digest::Hasher;
