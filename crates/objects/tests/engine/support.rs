@@ -28,8 +28,8 @@ pub struct World {
     pub kv: Arc<dyn Kv>,
     pub carrier: Arc<LocalCarrier>,
     pub principal: Principal,
+    pub layout: Layout,
     gate: Gate,
-    layout: Layout,
     _dir: TempDir,
 }
 
@@ -62,6 +62,11 @@ impl World {
 
     /// With the key-value store behind a wrapper.
     pub async fn over(wrap: impl FnOnce(Arc<dyn Kv>) -> Arc<dyn Kv>) -> Self {
+        Self::sized(DRIVES, wrap).await
+    }
+
+    /// With so many drives, each on a node of its own.
+    pub async fn sized(drives: u64, wrap: impl FnOnce(Arc<dyn Kv>) -> Arc<dyn Kv>) -> Self {
         let (dir, runtime) = (TempDir::new().expect("a directory"), Runtime::real());
         let meta = dir.path().join("meta");
         std::fs::create_dir_all(&meta).expect("a directory");
@@ -69,7 +74,7 @@ impl World {
         let kv = wrap(Lsm::open(&meta, runtime.clone(), options).expect("the store opens"));
         let mut stores = HashMap::new();
         let mut layout = Layout::empty();
-        for number in 1..=DRIVES {
+        for number in 1..=drives {
             let id = DriveId::new(number);
             let path = dir.path().join(format!("drive-{number}"));
             std::fs::create_dir_all(&path).expect("a directory");
@@ -96,9 +101,28 @@ impl World {
         world
     }
 
+    /// Where the files of a drive are.
+    pub fn drive_dir(&self, drive: DriveId) -> std::path::PathBuf {
+        self._dir.path().join(format!("drive-{}", drive.get()))
+    }
+
     /// Another engine over the same store and drives, as after a restart.
     pub async fn second_engine(&self) -> Engine {
         start(&self.kv, &self.carrier, &self.layout).await
+    }
+
+    /// Another engine, whose layout does not have this drive.
+    pub async fn engine_without(&self, drive: DriveId) -> Engine {
+        let mut layout = self.layout.clone();
+        layout.drives.retain(|d| d.id != drive);
+        start(&self.kv, &self.carrier, &layout).await
+    }
+
+    /// Another engine over the same store and drives, with changes to what it is made of.
+    pub async fn engine_with(&self, change: impl FnOnce(&mut EngineConfig)) -> Engine {
+        let mut config = config(&self.kv, &self.carrier, &self.layout);
+        change(&mut config);
+        Engine::start(config).await.expect("the engine starts")
     }
 
     pub async fn create_bucket(&self, name: &str) -> BucketInfo {
@@ -304,7 +328,11 @@ impl World {
 }
 
 async fn start(kv: &Arc<dyn Kv>, carrier: &Arc<LocalCarrier>, layout: &Layout) -> Engine {
-    let config = EngineConfig {
+    Engine::start(config(kv, carrier, layout)).await.expect("the engine starts")
+}
+
+fn config(kv: &Arc<dyn Kv>, carrier: &Arc<LocalCarrier>, layout: &Layout) -> EngineConfig {
+    EngineConfig {
         kv: kv.clone(),
         carrier: carrier.clone(),
         layout: layout.clone(),
@@ -315,8 +343,7 @@ async fn start(kv: &Arc<dyn Kv>, carrier: &Arc<LocalCarrier>, layout: &Layout) -
         memory_budget_bytes: 256 << 20,
         throttle: Arc::new(runtime::Throttle::new(Runtime::real().clock, 1.0)),
         upkeep: UpkeepOptions::default(),
-    };
-    Engine::start(config).await.expect("the engine starts")
+    }
 }
 
 pub fn completed(parts: &[(u16, &str)]) -> Vec<CompletedPart> {
