@@ -1,12 +1,13 @@
 """Load that is killed, and the check afterwards.
 
     load.py run JOURNAL            writes from several threads until the server is gone
-    load.py check JOURNAL STATE    compares what is there with what was acknowledged
+    load.py check JOURNAL STATE    compares what was written with what was acknowledged, and the whole listing
+    load.py check-all STATE        compares everything with what was there before
     load.py tamper lose|replace    breaks the promise, to see that the check notices
 
 The journal has a line when an operation begins and one when it was acknowledged. A value may be there afterwards
 if nothing that began after it was acknowledged has been acknowledged itself; anything else is a lost or a
-resurrected write. STATE carries what was found from one round to the next.
+resurrected write. STATE carries what was found from one round to the next: digest, length and ETag of each key.
 """
 
 import base64
@@ -149,8 +150,21 @@ class Writer:
         if self.ask("POST", key, upload, body=body):
             self.journal.acknowledged(number)
 
+    def abort(self):
+        """An upload that comes to nothing; now and then nobody even says so."""
+        key = f"parts/{self.number}/{self.chance.randrange(3)}"
+        started = self.ask("POST", key, [("uploads", "")])
+        if not started:
+            return
+        upload = [("uploadId", xml.fromstring(started.body).findtext(NAMESPACE + "UploadId"))]
+        for n in range(1, 1 + self.chance.randrange(3)):
+            self.ask("PUT", key, [("partNumber", str(n))] + upload, body=self.body())
+        if self.chance.random() < 0.7:
+            self.ask("DELETE", key, upload)
+
     def run(self):
-        operations = [self.put] * 14 + [self.delete] * 2 + [self.delete_batch, self.copy, self.copy, self.multipart]
+        operations = [self.put] * 14 + [self.delete] * 2 + [self.copy] * 2
+        operations += [self.delete_batch, self.multipart, self.abort]
         try:
             while True:
                 self.chance.choice(operations)()
@@ -205,22 +219,24 @@ def listing(wire):
             return found
 
 
-def check(journal_path, state_path):
-    by_key, acknowledged, begun = operations(journal_path)
-    try:
-        with open(state_path, encoding="ascii") as file:
-            state = json.load(file)
-    except FileNotFoundError:
-        state = {}
+def compare(by_key, keys, before):
+    """Reads `keys`; what there is now, and what should not be so."""
     wrong, after = [], {}
     with Wire(HOST, timeout_s=120) as wire:
         listed = listing(wire)
-        for key in sorted(set(by_key) | set(state) | set(listed)):
+        for key in sorted(set(by_key) | set(before) | set(listed)):
+            if key not in keys:
+                # Nothing was written there: the listing must say what it said.
+                after[key] = before[key]
+                if listed.get(key) != tuple(before[key][1:]):
+                    wrong.append(f"{key}: the listing says {listed.get(key)}, and it was {before[key]}")
+                continue
             answer = wire.ask(request("GET", f"/{BUCKET}/{key}").sign(ROOT))
             if answer.status == 200:
                 value = hashlib.sha256(answer.body).hexdigest()
                 if listed.get(key) != (len(answer.body), answer.headers["etag"]):
                     wrong.append(f"{key}: the listing says {listed.get(key)}, GET {len(answer.body)} {answer.headers}")
+                after[key] = [value, len(answer.body), answer.headers["etag"]]
             elif answer.status == 404:
                 value = ABSENT
                 if key in listed:
@@ -228,17 +244,44 @@ def check(journal_path, state_path):
             else:
                 wrong.append(f"{key}: {answer}")
                 continue
-            may_be = allowed(state.get(key, ABSENT), by_key.get(key, []))
+            may_be = allowed(before.get(key, [ABSENT])[0], by_key.get(key, []))
             if value not in may_be:
                 wrong.append(f"{key}: {value} is none of {may_be}; {by_key.get(key)}")
-            if value != ABSENT:
-                after[key] = value
+    return wrong, after
+
+
+def told(state_path, wrong, after, **figures):
     with open(state_path, "w", encoding="ascii") as file:
         json.dump(after, file)
-    print(json.dumps({"acknowledged": acknowledged, "begun": begun, "keys": len(after)}))
+    print(json.dumps(figures | {"keys": len(after)}))
     for line in wrong:
         print(line[:2000], file=sys.stderr)
     sys.exit(1 if wrong else 0)
+
+
+def state_of(state_path):
+    try:
+        with open(state_path, encoding="ascii") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {}
+
+
+def check(journal_path, state_path):
+    by_key, acknowledged, begun = operations(journal_path)
+    before = state_of(state_path)
+    with Wire(HOST, timeout_s=120) as wire:
+        unknown = set(listing(wire)) - set(before)
+    wrong, after = compare(by_key, set(by_key) | unknown, before)
+    told(state_path, wrong, after, acknowledged=acknowledged, begun=begun)
+
+
+def check_all(state_path):
+    before = state_of(state_path)
+    with Wire(HOST, timeout_s=120) as wire:
+        keys = set(listing(wire)) | set(before)
+    wrong, after = compare({}, keys, before)
+    told(state_path, wrong, after)
 
 
 def tamper(how):
@@ -252,4 +295,4 @@ def tamper(how):
 
 
 if __name__ == "__main__":
-    {"run": run, "check": check, "tamper": tamper}[sys.argv[1]](*sys.argv[2:])
+    {"run": run, "check": check, "check-all": check_all, "tamper": tamper}[sys.argv[1]](*sys.argv[2:])

@@ -106,6 +106,17 @@ impl Client {
         child.expect("the client can be started")
     }
 
+    /// Starts it with all that it says in the file at `path`, for programs that a test leaves running.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn spawn_to(mut self, path: &Path) -> Child {
+        let file = std::fs::File::create(path).expect("a file can be made");
+        let errors = file.try_clone().expect("a file has a second handle");
+        let child = self.command.stdin(Stdio::null()).stdout(file).stderr(errors).spawn();
+        child.expect("the client can be started")
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
@@ -147,6 +158,15 @@ impl Client {
 }
 
 impl Finished {
+    /// The last line that it wrote, as JSON.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn report(&self) -> serde_json::Value {
+        let last = self.stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {self}"))
+    }
+
     /// Whether it ended with status 0.
     pub fn success(&self) -> bool {
         self.status.success()

@@ -15,6 +15,30 @@ impl Noise {
         Self(seed)
     }
 
+    /// Luck that differs from run to run, unless `UC_SEED` says which it is to be. Prints its seed, for the next time.
+    ///
+    /// # Panics
+    /// When `UC_SEED` is no number.
+    pub fn of_this_run() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let seed = match std::env::var("UC_SEED") {
+            Ok(text) => text.parse().expect("UC_SEED is a number"),
+            Err(_) => now.map_or(0, |since| since.as_nanos() as u64),
+        };
+        println!("UC_SEED={seed}");
+        Self::new(seed)
+    }
+
+    /// `count` different numbers below `end`.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    pub fn pick(&mut self, count: usize, end: u64) -> Vec<u64> {
+        let mut all: Vec<u64> = (0..end).collect();
+        let mut take = |_| all.remove(self.below(all.len() as u64) as usize);
+        (0..count).map(&mut take).collect()
+    }
+
     /// The next number.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -91,12 +115,17 @@ pub fn write_tree(root: &Path, seed: u64) {
     write_noise(&root.join("large/eleven-mib.bin"), (11 << 20) + 7, seed + 400);
 }
 
-/// Relative path and full path of every file below `root`.
-fn files(root: &Path) -> BTreeMap<PathBuf, PathBuf> {
+/// Relative path and full path of every file below `root`. A folder that goes away meanwhile is empty.
+pub(crate) fn files(root: &Path) -> BTreeMap<PathBuf, PathBuf> {
     let mut found = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).expect("a folder can be listed") {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => panic!("{}: {error}", folder.display()),
+        };
+        for entry in entries {
             let path = entry.expect("a folder can be listed").path();
             if path.is_dir() {
                 folders.push(path);

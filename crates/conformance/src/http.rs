@@ -1,4 +1,4 @@
-//! A GET without a library, for the admin listener and for looking at a server from outside.
+//! Requests without a library, for the admin listener and for looking at a server from outside.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -25,11 +25,24 @@ impl Response {
 /// # Errors
 /// Whatever the connection says, or an answer that is not HTTP.
 pub fn get(endpoint: &str, path: &str) -> std::io::Result<Response> {
+    ask("GET", endpoint, path)
+}
+
+/// Posts nothing to `path` of `endpoint`, unsigned.
+///
+/// # Errors
+/// As [`get`].
+pub fn post(endpoint: &str, path: &str) -> std::io::Result<Response> {
+    ask("POST", endpoint, path)
+}
+
+fn ask(method: &str, endpoint: &str, path: &str) -> std::io::Result<Response> {
     let wrong = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
     let host = endpoint.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    let head = format!("{method} {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n");
+    write!(stream, "{head}Content-Length: 0\r\n\r\n")?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");

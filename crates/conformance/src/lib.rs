@@ -8,19 +8,24 @@
 
 mod accounts;
 mod binary;
+mod check;
 mod clients;
+mod damage;
 mod fields;
 mod files;
 pub mod fuzz;
 mod http;
 mod scratch;
 mod server;
+mod upkeep;
 
 pub use accounts::{Account, OTHER, ROOT};
 pub use binary::server_binary;
+pub use check::{Checked, check};
 pub use clients::{Client, Finished};
+pub use damage::{Damage, Rot};
 pub use fields::metric;
 pub use files::{Noise, assert_same_file, assert_same_tree, flip_bits, write_noise, write_tree};
-pub use http::{Response, get};
+pub use http::{Response, get, post};
 pub use scratch::Scratch;
 pub use server::{Launch, Refused, Server};

@@ -92,8 +92,10 @@ impl Launch {
         let (told, lines) = channel();
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
-        let readers =
-            [collect(stdout, Arc::clone(&log), Some(told)), collect(stderr, Arc::clone(&log), None)];
+        let readers = [
+            collect(stdout, Arc::clone(&log), Some(told)),
+            collect(stderr, Arc::clone(&log), None),
+        ];
         let mut server =
             Server { child, s3: String::new(), admin: String::new(), log, launch: self.clone() };
         match server.wait_until_ready(&lines) {
