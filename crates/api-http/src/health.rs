@@ -57,6 +57,11 @@ pub fn assess(report: &Report) -> Assessment {
     if up == 0 {
         problems.push("no drive takes writes".to_owned());
     }
+    let unrecoverable = report.redundancy.unrecoverable;
+    if unrecoverable > 0 {
+        let what = "blob(s) have too few whole shards to be read; the log names their objects";
+        problems.push(format!("{unrecoverable} {what}"));
+    }
     if report.redundancy.under_replicated > 0 {
         let count = report.redundancy.under_replicated;
         problems.push(format!("{count} blob(s) have lost some of their redundancy"));
@@ -66,8 +71,8 @@ pub fn assess(report: &Report) -> Assessment {
     }
     let (worker_problems, notes) = workers(&report.workers);
     problems.extend(worker_problems);
-    let broken =
-        away > report.redundancy.drives_may_be_lost || up == 0 || !report.metadata.available;
+    let unreadable = away > report.redundancy.drives_may_be_lost || unrecoverable > 0;
+    let broken = unreadable || up == 0 || !report.metadata.available;
     let status = match (broken, problems.is_empty()) {
         (true, _) => Status::Unhealthy,
         (false, false) => Status::Degraded,
@@ -136,6 +141,7 @@ pub(crate) fn to_json(report: &Report, version: &str) -> (Status, Value) {
         "drives_may_be_lost_now": assessment.drives_may_be_lost_now,
         "geometry": report.redundancy.geometry,
         "under_replicated": report.redundancy.under_replicated,
+        "unrecoverable": report.redundancy.unrecoverable,
         "nodes": report.nodes.iter().map(node_json).collect::<Vec<_>>(),
         "metadata": {
             "engine": report.metadata.engine,
@@ -168,6 +174,7 @@ fn drive_json(drive: &DriveReport) -> Value {
         "available_bytes": drive.available_bytes,
         "used_bytes": drive.used_bytes,
         "shards": drive.shards,
+        "quarantine_bytes": drive.quarantine_bytes,
     })
 }
 
@@ -210,6 +217,7 @@ pub(crate) mod tests {
                 available_bytes: 50,
                 used_bytes: 10,
                 shards: 3,
+                quarantine_bytes: 0,
             }],
         };
         Report {
@@ -225,6 +233,7 @@ pub(crate) mod tests {
                 geometry: "3+2".to_owned(),
                 drives_may_be_lost: parity,
                 under_replicated: 0,
+                unrecoverable: 0,
             },
             workers: WorkerReports::new(),
             objects: Some(4),
@@ -261,6 +270,10 @@ pub(crate) mod tests {
         tired.redundancy.under_replicated = 3;
         let assessment = assess(&tired);
         assert_eq!((assessment.status, assessment.drives_may_be_lost_now), (Status::Degraded, 1));
+        let mut torn = tired.clone();
+        torn.redundancy.unrecoverable = 1;
+        assert_eq!(assess(&torn).status, Status::Unhealthy);
+        assert!(assess(&torn).problems.iter().any(|p| p.starts_with("1 blob(s) have too few")));
         tired.metadata.available = false;
         assert_eq!(assess(&tired).status, Status::Unhealthy);
         tired.metadata.replicas = 3;

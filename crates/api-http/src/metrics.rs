@@ -93,6 +93,14 @@ fn describe() {
     );
     describe_gauge!("undercroft_node_disk_available_bytes", "Free bytes, by node and drive");
     describe_gauge!("undercroft_node_shards", "Live shards, by node and drive");
+    describe_gauge!(
+        "undercroft_node_disk_quarantine_bytes",
+        "Bytes that could not be understood and are kept, by node and drive"
+    );
+    describe_gauge!(
+        "undercroft_objects_unrecoverable",
+        "Blobs that have too few whole shards to be read"
+    );
     describe_gauge!("undercroft_drive_state", "1 for the state that the drive is in");
     describe_gauge!("undercroft_metadata_replicas", "Copies of every metadata record");
     describe_gauge!("undercroft_metadata_disk_bytes", "Bytes of the metadata store on disk");
@@ -113,6 +121,8 @@ fn record(report: &Report) {
             gauge!("undercroft_node_disk_available_bytes", &labels)
                 .set(drive.available_bytes as f64);
             gauge!("undercroft_node_shards", &labels).set(drive.shards as f64);
+            gauge!("undercroft_node_disk_quarantine_bytes", &labels)
+                .set(drive.quarantine_bytes as f64);
             for state in [DriveState::Up, DriveState::Suspect, DriveState::Full, DriveState::Away] {
                 let [node, drive_id] = labels.clone();
                 let labels = [node, drive_id, ("state", state.as_str().to_owned())];
@@ -131,6 +141,7 @@ fn record(report: &Report) {
     gauge!("undercroft_drives_may_be_lost").set(f64::from(assessment.drives_may_be_lost_now));
     let under_replicated = report.redundancy.under_replicated as f64;
     gauge!("undercroft_objects_under_replicated").set(under_replicated);
+    gauge!("undercroft_objects_unrecoverable").set(report.redundancy.unrecoverable as f64);
     gauge!("undercroft_metadata_replicas").set(f64::from(report.metadata.replicas));
     gauge!("undercroft_metadata_disk_bytes").set(report.metadata.disk_bytes as f64);
     if let Some(objects) = report.objects {

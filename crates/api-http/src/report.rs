@@ -121,6 +121,8 @@ pub struct DriveReport {
     pub used_bytes: u64,
     /// Live shards; 0 when away.
     pub shards: u64,
+    /// Bytes that could not be understood and are kept for people.
+    pub quarantine_bytes: u64,
 }
 
 /// How a drive is.
@@ -172,4 +174,6 @@ pub struct RedundancyReport {
     pub drives_may_be_lost: u32,
     /// Blobs that have fewer shards than their geometry says.
     pub under_replicated: u64,
+    /// Blobs that have fewer whole shards than it takes to read them.
+    pub unrecoverable: u64,
 }

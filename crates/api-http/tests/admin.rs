@@ -48,6 +48,7 @@ impl Source for Switch {
             available_bytes: 5,
             used_bytes: 1,
             shards: 1,
+            quarantine_bytes: 0,
         };
         Report {
             nodes: vec![NodeReport {

@@ -60,6 +60,7 @@ impl ServerStatus {
             available_bytes: status.available_bytes,
             used_bytes: status.used_bytes,
             shards: status.shards,
+            quarantine_bytes: status.quarantine_bytes,
         }
     }
 
@@ -112,11 +113,14 @@ impl Source for ServerStatus {
                 geometry: self.geometry.clone(),
                 drives_may_be_lost: self.parity,
                 under_replicated: figures.under_replicated,
+                unrecoverable: figures.unrecoverable,
             },
             workers: self.workers(),
             objects: Some(figures.objects),
             counters: vec![
                 ("undercroft_repair_operations_total", figures.repair_tasks),
+                ("undercroft_repaired_blobs_total", figures.repaired_blobs),
+                ("undercroft_repaired_bytes_total", figures.repaired_bytes),
                 ("undercroft_degraded_reads_total", figures.degraded_reads),
                 ("undercroft_degraded_writes_total", figures.degraded_writes),
                 ("undercroft_commit_conflicts_total", figures.conflicts),
