@@ -89,6 +89,8 @@ impl Engine {
         if new.geometry.total() <= location.geometry.total() {
             return Ok(false);
         }
+        // Between two owners it may have none: collection rests on it that what has none never gets one again.
+        let _new_mark = self.inner.upkeep.begin_repair(new.id);
         let wanted = self.inner.blobs.geometry();
         let pending = Some(&mut pending);
         let mut moving = Move { home, old: id, new, wanted, pending, switched: 0, left: 0 };
