@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::bench_s3::BenchS3Args;
+use crate::check::CheckArgs;
 
 /// S3 object storage on your own disks: one program, erasure coding, any number of drives of any size.
 #[derive(Debug, Parser)]
@@ -22,6 +23,7 @@ const EXAMPLES: &str = "\
 Examples:
   undercroft dev                                       a whole cluster under ./undercroft-data
   undercroft serve --data /mnt/a --data /mnt/b         for keeps, on two disks
+  undercroft check --dir ./undercroft-data             is everything whole? (stop it first)
   undercroft bench s3 --endpoint http://127.0.0.1:9000 --op put --size 4KiB
 
 Metadata has one replica so far: whoever loses the metadata directory loses every object. Back it up.";
@@ -33,6 +35,8 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Serves the drives of this machine, for keeps.
     Serve(ServeArgs),
+    /// Verifies every file and record of a stopped store, and says what is damaged and what repairs it.
+    Check(CheckArgs),
     /// Measures an S3 endpoint, ours or another's.
     #[command(subcommand)]
     Bench(BenchCommand),

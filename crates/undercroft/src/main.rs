@@ -2,6 +2,7 @@
 
 mod banner;
 mod bench_s3;
+mod check;
 mod cli;
 mod cluster;
 mod config;
@@ -24,8 +25,12 @@ use config::ServerConfig;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return check::usage(&error),
+    };
+    match run(cli.command) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("undercroft: {error:#}");
             ExitCode::FAILURE
@@ -33,20 +38,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Dev(args) => {
             logging::start(args.server.log_format, args.server.log_level);
             let config = ServerConfig::dev(args)?;
-            server_runtime()?.block_on(server::run(config))
+            server_runtime()?.block_on(server::run(config))?;
         }
         Command::Serve(args) => {
             logging::start(args.server.log_format, args.server.log_level);
             let config = ServerConfig::serve(args)?;
-            server_runtime()?.block_on(server::run(config))
+            server_runtime()?.block_on(server::run(config))?;
         }
-        Command::Bench(BenchCommand::S3(args)) => bench_runtime()?.block_on(bench_s3::run(args)),
+        Command::Check(args) => return Ok(check::run(args)),
+        Command::Bench(BenchCommand::S3(args)) => bench_runtime()?.block_on(bench_s3::run(args))?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// At least four workers: some of what they call blocks for a moment even on small machines.

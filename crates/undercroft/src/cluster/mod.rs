@@ -4,6 +4,7 @@
 
 mod control;
 mod maker;
+mod offline;
 mod places;
 mod plan;
 mod refusal;
@@ -27,6 +28,7 @@ use types::{AccountId, DriveId, NodeId};
 
 pub(crate) use control::ClusterRecord;
 pub(crate) use maker::{Maker, on_thread};
+pub(crate) use offline::{AtRest, drive_dirs, metadata_at_rest};
 pub(crate) use places::{Place, Places};
 pub(crate) use refusal::Refusal;
 pub(crate) use survey::{Found, look_at};

@@ -70,19 +70,9 @@ impl ServerConfig {
     /// # Errors
     /// When a path cannot be made absolute, or the environment's key pair is not usable.
     pub(crate) fn serve(args: ServeArgs) -> anyhow::Result<Self> {
-        let absolute = |path: &PathBuf| {
-            // One spelling for each place, without a slash at the end: the layout remembers drives by it.
-            std::path::absolute(path)
-                .map(|path| path.components().collect::<PathBuf>())
-                .with_context(|| format!("{} is no usable path", path.display()))
-        };
-        let all =
-            |paths: &[PathBuf]| paths.iter().map(absolute).collect::<anyhow::Result<Vec<_>>>();
-        let (data, accept_empty) = (all(&args.data)?, all(&args.accept_empty)?);
-        let meta = match &args.meta {
-            Some(meta) => absolute(meta)?,
-            None => default_meta(&data),
-        };
+        let (data, meta) = serve_places(&args.data, args.meta.as_deref())?;
+        let accept_empty =
+            args.accept_empty.iter().map(|path| absolute(path)).collect::<anyhow::Result<_>>()?;
         let home = meta.clone();
         Self::new(Mode::Serve { data, accept_empty }, meta, &home, args.server)
     }
@@ -100,6 +90,29 @@ impl ServerConfig {
             scrub_pass: server.scrub_pass,
         })
     }
+}
+
+/// The directories of `serve`'s drives, absolute and in the order given, and that of its metadata.
+///
+/// # Errors
+/// When a path cannot be made absolute.
+pub(crate) fn serve_places(
+    data: &[PathBuf],
+    meta: Option<&Path>,
+) -> anyhow::Result<(Vec<PathBuf>, PathBuf)> {
+    let data = data.iter().map(|path| absolute(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let meta = match meta {
+        Some(meta) => absolute(meta)?,
+        None => default_meta(&data),
+    };
+    Ok((data, meta))
+}
+
+/// One spelling for each place, without a slash at the end: the layout remembers drives by it.
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    std::path::absolute(path)
+        .map(|path| path.components().collect::<PathBuf>())
+        .with_context(|| format!("{} is no usable path", path.display()))
 }
 
 /// Name of the metadata directory inside a drive's directory.
