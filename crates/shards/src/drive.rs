@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use runtime::Runtime;
-use runtime::disk::{Disk, Space};
+use runtime::disk::{Disk, Lock, Space};
 use types::DriveId;
 
 use crate::{DriveState, DriveStatus, ShardError, StoreOptions};
 
-/// The file system is asked for its room again after this long, or after [`REFRESH_BYTES`].
+/// The file system is asked for its room, and whether it is there, again after this long, or after
+/// [`REFRESH_BYTES`].
 const REFRESH_AFTER: Duration = Duration::from_millis(500);
 
 /// Reads that failed in so many places within [`READ_FAILURES_WITHIN`] make a drive suspect.
@@ -42,7 +43,12 @@ pub(crate) struct Drive {
     suspect: AtomicBool,
     read_failures: Mutex<ReadFailures>,
     closed: AtomicBool,
+    /// Its directory is not at its place any more.
+    lost: AtomicBool,
+    lock: RwLock<Option<Arc<dyn Lock>>>,
     room: Mutex<Room>,
+    /// Whether somebody is about to look at the file system.
+    is_looking: AtomicBool,
     /// Bytes written since the last look at the file system.
     written: AtomicU64,
     /// Bytes promised to shards that are still being written.
@@ -74,6 +80,8 @@ struct Room {
 }
 
 impl Drive {
+    /// `lock` is held until [`Drive::unlock`].
+    ///
     /// # Errors
     /// When the file system does not answer.
     pub(crate) fn new(
@@ -81,6 +89,7 @@ impl Drive {
         runtime: Runtime,
         dir: &Path,
         id: DriveId,
+        lock: Box<dyn Lock>,
         options: StoreOptions,
     ) -> io::Result<Self> {
         let room = Room { space: disk.space(dir)?, at: runtime.clock.monotonic() };
@@ -96,7 +105,10 @@ impl Drive {
             suspect: AtomicBool::new(false),
             read_failures: Mutex::default(),
             closed: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            lock: RwLock::new(Some(Arc::from(lock))),
             room: Mutex::new(room),
+            is_looking: AtomicBool::new(false),
             written: AtomicU64::new(0),
             reserved: AtomicU64::new(0),
         })
@@ -131,6 +143,46 @@ impl Drive {
         if self.closed.load(Ordering::SeqCst) { Err(self.away()) } else { Ok(()) }
     }
 
+    /// Lets another process have the drive.
+    pub(crate) fn unlock(&self) {
+        let lock = self.lock.write().take();
+        drop(lock);
+    }
+
+    /// Whether the drive's directory is where it was when it was opened. The lock's file tells: it is open, so that
+    /// no other can have its number. May wait.
+    pub(crate) fn is_in_place(&self) -> io::Result<bool> {
+        let lock = self.lock.read().clone();
+        lock.map_or(Ok(false), |lock| lock.is_at(&self.dir.join("lock")))
+    }
+
+    /// Whether [`Drive::is_in_place`] was found not to be.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    /// Fails when the drive's directory is gone: what was written since then is nowhere. May wait.
+    pub(crate) fn check_in_place(&self) -> Result<(), ShardError> {
+        match self.is_in_place() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.lose()),
+            Err(error) => Err(self.suspect("look for", &self.dir.join("lock"), &error)),
+        }
+    }
+
+    /// The drive is away from now on, for good: what comes back in its place is opened anew.
+    fn lose(&self) -> ShardError {
+        // Not when the store has let the lock go itself.
+        if self.lock.read().is_some() && !self.lost.swap(true, Ordering::SeqCst) {
+            tracing::error!(
+                drive = %self.id, path = %self.dir.display(),
+                "the drive's directory was removed, replaced or unmounted; the drive is away"
+            );
+        }
+        self.close();
+        self.away()
+    }
+
     pub(crate) fn away(&self) -> ShardError {
         ShardError::Away(self.id)
     }
@@ -160,13 +212,21 @@ impl Drive {
         self.io("read", path, error)
     }
 
-    /// A write, a sync or a change of names failed: the drive is suspect from now on. A full disk is not a
-    /// broken one: it is only full.
+    /// A write, a sync or a change of names failed: the drive is suspect from now on, or not there any more. A
+    /// full disk is not a broken one: it is only full. May wait.
     pub(crate) fn write_failed(&self, call: &str, path: &Path, error: &io::Error) -> ShardError {
         if is_full(error) && !call.starts_with("sync") {
             tracing::warn!(drive = %self.id, path = %path.display(), "the file system is full");
-            return ShardError::Full { drive: self.id, available: self.look().available };
+            self.look();
+            return ShardError::Full { drive: self.id, available: self.space().available };
         }
+        match self.is_in_place() {
+            Ok(false) => self.lose(),
+            Ok(true) | Err(_) => self.suspect(call, path, error),
+        }
+    }
+
+    fn suspect(&self, call: &str, path: &Path, error: &io::Error) -> ShardError {
         tracing::error!(drive = %self.id, path = %path.display(), %error, call, "the drive is suspect");
         self.suspect.store(true, Ordering::SeqCst);
         self.io(call, path, error)
@@ -178,20 +238,20 @@ impl Drive {
         ShardError::Io { drive: self.id, message }
     }
 
-    /// Room for a new shard of `bytes`, or why there is none.
+    /// Somebody else changes what is in `dir`, again and again.
+    pub(crate) fn displaced(&self, dir: &Path) -> ShardError {
+        self.io("write", dir, &io::Error::other("its files are removed while they are written"))
+    }
+
+    /// Room for a new shard of `bytes`, or why there is none, by the last look.
     pub(crate) fn admit(self: &Arc<Self>, bytes: u64) -> Result<Reservation, ShardError> {
         self.check_open()?;
         if self.is_suspect() {
             return Err(self.suspected());
         }
         let space = self.space();
-        let after = space.available.saturating_sub(bytes);
-        if self.is_over(space.total, after) {
-            // The figure may be old; deletes may have made room.
-            let space = self.look();
-            if self.is_over(space.total, space.available.saturating_sub(bytes)) {
-                return Err(ShardError::Full { drive: self.id, available: space.available });
-            }
+        if self.is_over(space.total, space.available.saturating_sub(bytes)) {
+            return Err(ShardError::Full { drive: self.id, available: space.available });
         }
         self.reserved.fetch_add(bytes, Ordering::Relaxed);
         Ok(Reservation { drive: self.clone(), bytes: AtomicU64::new(bytes) })
@@ -203,35 +263,43 @@ impl Drive {
     }
 
     /// Room on the file system by the last look, less what was written and promised since.
-    fn space(&self) -> Space {
+    pub(crate) fn space(&self) -> Space {
+        let space = self.room.lock().space;
         let written = self.written.load(Ordering::Relaxed);
-        let (space, at) = {
-            let room = self.room.lock();
-            (room.space, room.at)
-        };
-        let age = self.runtime.clock.monotonic().saturating_sub(at);
-        if age >= REFRESH_AFTER || written >= REFRESH_BYTES {
-            return self.look();
-        }
-        self.less_promised(space, written)
-    }
-
-    fn less_promised(&self, space: Space, written: u64) -> Space {
         let promised = self.reserved.load(Ordering::Relaxed).saturating_add(written);
         Space { available: space.available.saturating_sub(promised), ..space }
     }
 
-    /// Asks the file system.
-    fn look(&self) -> Space {
-        let at = self.runtime.clock.monotonic();
-        let mut room = self.room.lock();
-        if let Ok(space) = self.disk.space(&self.dir) {
-            *room = Room { space, at };
-            self.written.store(0, Ordering::Relaxed);
+    /// Whether it is time for a look, and nobody else is about to. Who is told so calls [`Drive::look`].
+    pub(crate) fn wants_look(&self) -> bool {
+        let age = self.runtime.clock.monotonic().saturating_sub(self.room.lock().at);
+        let is_old = age >= REFRESH_AFTER || self.written.load(Ordering::Relaxed) >= REFRESH_BYTES;
+        is_old && !self.is_looking.swap(true, Ordering::SeqCst)
+    }
+
+    /// Asks the file system how much room there is, and whether the drive is still at its place. May wait.
+    pub(crate) fn look(&self) {
+        let (at, written) = (self.runtime.clock.monotonic(), self.written.load(Ordering::Relaxed));
+        let space = self.disk.space(&self.dir);
+        if matches!(self.is_in_place(), Ok(false)) {
+            self.lose();
         }
-        let space = room.space;
+        let mut room = self.room.lock();
+        room.at = at;
+        if let Ok(space) = space {
+            room.space = space;
+            self.written.fetch_sub(written, Ordering::Relaxed);
+        }
         drop(room);
-        self.less_promised(space, self.written.load(Ordering::Relaxed))
+        self.is_looking.store(false, Ordering::SeqCst);
+    }
+
+    /// Room was given back: a drive that takes no shards has another look. May wait.
+    pub(crate) fn gave_back(&self) {
+        let space = self.space();
+        if self.is_over(space.total, space.available) {
+            self.look();
+        }
     }
 
     pub(crate) fn status(&self) -> DriveStatus {

@@ -4,12 +4,12 @@
 //! order of names is the order of [`ShardId`] and shards written together share a directory, whose syncs are
 //! then shared too. While being written a file stands in `temp/`, which is emptied when the store opens.
 
+mod commits;
 mod dirs;
 mod staging;
 mod write;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,8 @@ use crate::cache::{Key, OpenFile, OpenFiles, ReadFailure, Trouble};
 use crate::codec::{self, RECORD_HEADER_BYTES, Record, RecordBody};
 use crate::drive::Drive;
 use crate::{OpenError, Presence, ShardError, ShardHeader, ShardId};
-use dirs::DirSync;
+use commits::Commits;
+use dirs::{DirSync, Dirs};
 use staging::Stagings;
 
 /// Blobs of one session whose shards share a directory: 2 to the power of this.
@@ -61,9 +62,9 @@ pub(crate) struct Files {
     drive: Arc<Drive>,
     cache: Arc<OpenFiles>,
     next_temp: AtomicU64,
-    /// Directories that are there, and whether they are known to be so durably: of one that was found when the
-    /// store opened the name may be in the page cache only.
-    dirs: Mutex<BTreeMap<DirKey, bool>>,
+    dirs: Dirs,
+    /// Shards whose commit is under way.
+    commits: Commits,
     /// Held while a name comes or goes.
     census: Mutex<Census>,
     syncs: DirSync,
@@ -97,24 +98,24 @@ impl Files {
             drive.disk.remove(&path).map_err(|e| OpenError::io("remove", &path, &e))?;
         }
         let found = dirs_in(&*drive.disk, &root).map_err(|e| OpenError::io("list", &root, &e))?;
-        let dirs = found.into_iter().map(|key| (key, false)).collect();
+        let dirs = Dirs::default();
+        for key in found {
+            dirs.add(key);
+        }
         Ok(Self {
             drive,
             cache,
             next_temp: AtomicU64::new(0),
-            dirs: Mutex::new(dirs),
+            dirs,
+            commits: Commits::default(),
             census: Mutex::default(),
             syncs: DirSync::default(),
             stagings: Stagings::default(),
         })
     }
 
-    fn dir(&self, key: DirKey) -> PathBuf {
-        self.drive.dir.join("files").join(key.0.to_string()).join(dir_name(key))
-    }
-
     pub(crate) fn path(&self, id: &ShardId) -> PathBuf {
-        self.dir(dir_key(id)).join(shard_name(id))
+        dir_path(&self.drive, dir_key(id)).join(shard_name(id))
     }
 
     fn temp_path(&self) -> PathBuf {
@@ -157,74 +158,90 @@ impl Files {
     /// Gives a finished and synced temporary file its name, durably. May wait.
     fn publish(&self, temp: &Path, header: &ShardHeader) -> Result<(), ShardError> {
         let key = dir_key(&header.id);
-        self.ensure_dir(key)?;
-        let path = self.path(&header.id);
-        let ticket = {
-            let census = self.census.lock();
-            match self.drive.disk.exists(&path) {
-                Ok(false) => {}
-                Ok(true) => return Err(ShardError::Misuse(header.id)),
-                Err(error) => return Err(self.drive.read_failed(&path, 0, &error)),
+        // Before, so that nothing is put into the drive that may stand there now; after, as it may go meanwhile.
+        self.drive.check_in_place()?;
+        self.dirs.enter(&self.drive, key)?;
+        let outcome = self.rename(temp, header).and_then(|ticket| self.sync(key, ticket));
+        self.dirs.leave(key);
+        outcome.and_then(|()| self.drive.check_in_place())
+    }
+
+    fn rename(&self, temp: &Path, header: &ShardHeader) -> Result<u64, ShardError> {
+        let (key, path) = (dir_key(&header.id), self.path(&header.id));
+        let census = self.census.lock();
+        if self.commits.is_doomed(&header.id) {
+            return Err(ShardError::NotFound(header.id));
+        }
+        match self.drive.disk.exists(&path) {
+            Ok(false) => {}
+            Ok(true) => return Err(ShardError::Misuse(header.id)),
+            Err(error) => return Err(self.drive.read_failed(&path, 0, &error)),
+        }
+        let renamed = match self.drive.disk.rename(temp, &path) {
+            // Somebody has removed the directory.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.drive.check_in_place()?;
+                self.dirs.make_again(&self.drive, key)?;
+                self.drive.disk.rename(temp, &path)
             }
-            if let Err(error) = self.drive.disk.rename(temp, &path) {
-                return Err(self.drive.write_failed("rename", temp, &error));
-            }
-            if census.has_counted(key) {
-                self.drive.count(file_bytes(header.stored_len()));
-            }
-            self.syncs.ticket(key)
+            renamed => renamed,
         };
-        self.sync(key, ticket)
+        renamed.map_err(|error| self.drive.write_failed("rename", temp, &error))?;
+        if census.has_counted(key) {
+            self.drive.count(file_bytes(header.stored_len()));
+        }
+        Ok(self.syncs.ticket(key))
     }
 
     fn sync(&self, key: DirKey, ticket: u64) -> Result<(), ShardError> {
-        let dir = self.dir(key);
+        let dir = dir_path(&self.drive, key);
         self.syncs
             .sync(key, ticket, || self.drive.disk.sync_dir(&dir))
             .map_err(|error| self.drive.write_failed("sync", &dir, &error))
     }
 
-    fn ensure_dir(&self, key: DirKey) -> Result<(), ShardError> {
-        let mut dirs = self.dirs.lock();
-        if dirs.get(&key) != Some(&true) {
-            let dir = self.dir(key);
-            let made = self.drive.disk.create_dir_all(&dir);
-            made.map_err(|error| self.drive.write_failed("make", &dir, &error))?;
-            dirs.insert(key, true);
-        }
-        Ok(())
-    }
-
-    /// Removes a shard's file, durably; whether it was there. May wait.
+    /// Removes a shard's file, durably; whether it was there. If its commit is under way, that will fail. May wait.
     pub(crate) fn delete(&self, id: &ShardId) -> Result<bool, ShardError> {
         let key = dir_key(id);
-        if !self.dirs.lock().contains_key(&key) {
+        let census = self.census.lock();
+        self.commits.doom(id);
+        if !self.dirs.enter_existing(key) {
             return Ok(false);
         }
-        let path = self.path(id);
-        let (was_there, ticket) = {
-            let census = self.census.lock();
-            let len = self.drive.disk.open(&path, false).and_then(|file| file.len());
-            match len.and_then(|len| self.drive.disk.remove(&path).map(|()| len)) {
-                Ok(len) => {
-                    if census.has_counted(key) {
-                        self.drive.uncount(len);
-                    }
-                    (true, Some(self.syncs.ticket(key)))
-                }
-                // That it is not there is no proof that it will not come back: an earlier removal, perhaps of
-                // an earlier process, may not be durable.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let is_clean = self.syncs.is_clean(key);
-                    (false, (!is_clean).then(|| self.syncs.ticket(key)))
-                }
-                Err(error) => return Err(self.drive.write_failed("remove", &path, &error)),
-            }
-        };
+        let removed = self.remove(id, &census);
+        drop(census);
         self.cache.remove(&Key::Shard(*id));
-        match ticket {
-            Some(ticket) => self.sync(key, ticket).map(|()| was_there),
-            None => Ok(was_there),
+        let outcome = match removed {
+            Ok((was_there, Some(ticket))) => self.sync(key, ticket).map(|()| was_there),
+            Ok((was_there, None)) => Ok(was_there),
+            Err(error) => Err(error),
+        };
+        self.dirs.leave(key);
+        if outcome == Ok(true) && self.syncs.is_clean(key) {
+            self.dirs.prune(&self.drive, key);
+        }
+        self.drive.gave_back();
+        outcome
+    }
+
+    /// Whether it was there, and a ticket for the sync that is needed.
+    fn remove(&self, id: &ShardId, census: &Census) -> Result<(bool, Option<u64>), ShardError> {
+        let (key, path) = (dir_key(id), self.path(id));
+        let len = self.drive.disk.open(&path, false).and_then(|file| file.len());
+        match len.and_then(|len| self.drive.disk.remove(&path).map(|()| len)) {
+            Ok(len) => {
+                if census.has_counted(key) {
+                    self.drive.uncount(len);
+                }
+                Ok((true, Some(self.syncs.ticket(key))))
+            }
+            // That it is not there is no proof that it will not come back: an earlier removal, perhaps of
+            // an earlier process, may not be durable.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let is_clean = self.syncs.is_clean(key);
+                Ok((false, (!is_clean).then(|| self.syncs.ticket(key))))
+            }
+            Err(error) => Err(self.drive.write_failed("remove", &path, &error)),
         }
     }
 
@@ -274,11 +291,7 @@ impl Files {
         mut visit: impl FnMut(ShardId) -> Result<bool, ShardError>,
     ) -> Result<(), ShardError> {
         let from = after.map_or(Bound::Unbounded, |after| Bound::Included(dir_key(after)));
-        let dirs = self.dirs.lock();
-        let behind: Vec<DirKey> =
-            dirs.range((from, Bound::Unbounded)).map(|(key, _)| *key).collect();
-        drop(dirs);
-        for key in behind {
+        for key in self.dirs.behind(from) {
             for id in self.ids_in(key)? {
                 if after.is_none_or(|after| id > *after) && !visit(id)? {
                     return Ok(());
@@ -308,11 +321,7 @@ impl Files {
             .map_err(|error| self.drive.read_failed(&root, 0, &error))?;
         let census = self.census.lock();
         for key in found {
-            let is_new = match self.dirs.lock().entry(key) {
-                Entry::Vacant(place) => place.insert(false) == &false,
-                Entry::Occupied(_) => false,
-            };
-            if is_new && census.has_counted(key) {
+            if self.dirs.add(key) && census.has_counted(key) {
                 self.count_dir(key);
             }
         }
@@ -321,7 +330,7 @@ impl Files {
 
     /// The shards in a directory by their names, in order.
     fn ids_in(&self, key: DirKey) -> Result<Vec<ShardId>, ShardError> {
-        let dir = self.dir(key);
+        let dir = dir_path(&self.drive, key);
         let names = match self.drive.disk.list(&dir) {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -335,8 +344,7 @@ impl Files {
     pub(crate) fn count_next(&self) -> bool {
         let mut census = self.census.lock();
         let from = census.position.map_or(Bound::Unbounded, Bound::Excluded);
-        let next = self.dirs.lock().range((from, Bound::Unbounded)).next().map(|(key, _)| *key);
-        let Some(key) = next else {
+        let Some(key) = self.dirs.first(from) else {
             census.done = true;
             return true;
         };
@@ -345,9 +353,19 @@ impl Files {
         false
     }
 
-    /// What cannot be read is not counted; the reader of that shard will say why.
+    /// What cannot be read is not counted; the reader of that shard will say why. A directory without shards goes
+    /// if it is empty.
     fn count_dir(&self, key: DirKey) {
-        for id in self.ids_in(key).unwrap_or_default() {
+        let ids = self.ids_in(key);
+        if ids.as_ref().is_ok_and(Vec::is_empty) && self.dirs.enter_existing(key) {
+            // Its last removals may not be durable.
+            let synced = self.sync(key, self.syncs.ticket(key));
+            self.dirs.leave(key);
+            if synced.is_ok() {
+                self.dirs.prune(&self.drive, key);
+            }
+        }
+        for id in ids.unwrap_or_default() {
             let len = self.drive.disk.open(&self.path(&id), false).and_then(|file| file.len());
             if let Ok(len) = len {
                 self.drive.count(len);
@@ -372,6 +390,10 @@ fn dirs_in(disk: &dyn Disk, root: &Path) -> io::Result<Vec<DirKey>> {
         }
     }
     Ok(dirs)
+}
+
+fn dir_path(drive: &Drive, key: DirKey) -> PathBuf {
+    drive.dir.join("files").join(key.0.to_string()).join(dir_name(key))
 }
 
 fn dir_name(key: DirKey) -> String {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use runtime::disk::{Disk, Lock};
+use runtime::disk::Disk;
 use runtime::{Runtime, Thread, spawn_thread};
 use tokio::sync::{Semaphore, oneshot, watch};
 use types::limits;
@@ -36,6 +37,9 @@ const PRESENCE_IDS: usize = 256;
 
 /// Calls that may wait for a thread at once: with a disk that hangs, more are not even queued.
 const CALLS_MAX: usize = 1024;
+
+/// How long closing waits for the disk.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// KiB of small shards that may wait for the thread that writes segments.
 pub(crate) const QUEUE_KIB: usize = 64 * 1024;
@@ -78,7 +82,6 @@ pub struct Store {
     identity: Identity,
     core: Arc<Core>,
     appender: Mutex<Option<Thread>>,
-    lock: Mutex<Option<Box<dyn Lock>>>,
     counted: watch::Receiver<bool>,
 }
 
@@ -135,7 +138,7 @@ impl Store {
         let failed = |call| move |e: std::io::Error| OpenError::io(call, dir, &e);
         let cache = Arc::new(OpenFiles::new(options.open_files));
         let drive =
-            Drive::new(disk, runtime, dir, identity.drive, options).map_err(failed("ask"))?;
+            Drive::new(disk, runtime, dir, identity.drive, lock, options).map_err(failed("ask"))?;
         let drive = Arc::new(drive);
         let files = Arc::new(Files::open(drive.clone(), cache.clone())?);
         let segments = Arc::new(Segments::new(drive.clone(), cache.clone()));
@@ -156,13 +159,7 @@ impl Store {
         let thread = spawn_appender(appender, requests).map_err(failed("start threads for"))?;
         let (done, counted) = watch::channel(false);
         count(&core, done);
-        Ok(Arc::new(Self {
-            identity,
-            core,
-            appender: Mutex::new(Some(thread)),
-            lock: Mutex::new(Some(lock)),
-            counted,
-        }))
+        Ok(Arc::new(Self { identity, core, appender: Mutex::new(Some(thread)), counted }))
     }
 
     /// Who this drive is.
@@ -173,9 +170,14 @@ impl Store {
     /// Whether the directory that this store has open is still at its place: not when it was removed, renamed or
     /// replaced, or its file system unmounted. When nobody can say, it is taken to be there. Blocks.
     pub fn is_in_place(&self) -> bool {
-        let lock = self.lock.lock();
-        let path = self.core.drive.dir.join("lock");
-        lock.as_ref().is_some_and(|lock| lock.is_at(&path).unwrap_or(true))
+        self.core.drive.is_in_place().unwrap_or(true)
+    }
+
+    /// Whether the store has found that its directory is not at its place any more, and has closed itself for good:
+    /// see [`Store::is_in_place`]. Asking often enough has it look about every half second; does not block.
+    pub fn is_lost(&self) -> bool {
+        self.keep_looking();
+        self.core.drive.is_lost()
     }
 
     /// Writes `drive.json` again, which was lost or damaged while this store had the drive open. Blocks.
@@ -196,6 +198,7 @@ impl Store {
             return Err(ShardError::Misuse(header.id));
         }
         let bytes = header.stored_len().saturating_add(RECORD_HEADER_BYTES as u64);
+        self.keep_looking();
         let reservation = self.core.drive.admit(bytes)?;
         Ok(ShardSink::new(self.core.clone(), header, reservation))
     }
@@ -354,6 +357,7 @@ impl Store {
     /// The drive's figures. Just after the store has opened, `shards` and `used_bytes` are still growing:
     /// see [`Store::counted`].
     pub fn status(&self) -> DriveStatus {
+        self.keep_looking();
         self.core.drive.status()
     }
 
@@ -365,28 +369,63 @@ impl Store {
     }
 
     /// Refuses new requests, finishes the old, seals the open segment, ends the threads and lets the lock go.
-    /// Shards that are not committed are lost. Closing twice is harmless.
+    /// Shards that are not committed are lost. Closing twice is harmless. With a disk that hangs it gives up after
+    /// ten seconds; the lock is then held until the disk answers or the process ends.
     pub async fn close(&self) {
-        self.core.drive.close();
-        let (reply, sealed) = oneshot::channel();
-        if self.core.queue.send(Request::Close { reply }).is_ok() {
-            // An error means that the thread had ended before.
-            let _ = sealed.await;
+        let drive = &self.core.drive;
+        drive.close();
+        let close = async {
+            let (reply, sealed) = oneshot::channel();
+            if self.core.queue.send(Request::Close { reply }).is_ok() {
+                // An error means that the thread had ended before.
+                let _ = sealed.await;
+            }
+            let (done, ended) = oneshot::channel();
+            self.end(move || {
+                let _ = done.send(());
+            });
+            let _ = ended.await;
+        };
+        tokio::select! {
+            () = close => {}
+            () = drive.runtime.clock.sleep(CLOSE_DEADLINE) => {
+                tracing::error!(
+                    drive = %drive.id,
+                    "the disk does not answer; the drive is given up without being closed, and stays locked"
+                );
+                self.end(|| {});
+            }
         }
-        self.stop();
     }
 
-    fn stop(&self) {
+    /// Has a thread wait for all others, let the lock go and call `done`. Only the first call does anything but
+    /// call `done`.
+    fn end(&self, done: impl FnOnce() + Send + 'static) {
         self.core.drive.close();
         // An error means that the thread has ended.
         let _ = self.core.queue.send(Request::Stop);
-        let thread = self.appender.lock().take();
-        drop(thread);
-        self.core.background.close();
-        self.core.writes.close();
-        self.core.reads.close();
-        let lock = self.lock.lock().take();
-        drop(lock);
+        let Some(thread) = self.appender.lock().take() else { return done() };
+        let core = self.core.clone();
+        let end = move || {
+            thread.join();
+            [&core.background, &core.writes, &core.reads].into_iter().for_each(Pool::close);
+            core.drive.unlock();
+            done();
+        };
+        match spawn_thread("shard-end", end) {
+            Ok(thread) => thread.detach(),
+            Err(error) => {
+                tracing::error!(%error, "no thread to close a drive with; it stays locked")
+            }
+        }
+    }
+
+    /// Has a thread look at the file system now and then.
+    fn keep_looking(&self) {
+        if self.core.drive.wants_look() {
+            let drive = self.core.drive.clone();
+            self.core.reads.submit(move || drive.look());
+        }
     }
 
     /// Runs `job` at once if `inline` and it needs no waiting, else in the pool of readers.
@@ -413,6 +452,7 @@ impl Store {
         job: impl FnOnce(&Core) -> Result<T, ShardError> + Send + 'static,
     ) -> Result<T, ShardError> {
         self.core.drive.check_open()?;
+        self.keep_looking();
         let place = self.core.calls.clone().acquire_owned().await;
         let place = place.map_err(|_| self.core.drive.away())?;
         let (reply, answer) = oneshot::channel();
@@ -430,7 +470,12 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.stop();
+        let (done, ended) = channel();
+        self.end(move || {
+            let _ = done.send(());
+        });
+        // A disk that hangs keeps its threads, and nobody else.
+        let _ = ended.recv_timeout(CLOSE_DEADLINE);
     }
 }
 

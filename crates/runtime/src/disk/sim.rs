@@ -391,6 +391,8 @@ impl Disk for SimDisk {
         for dir in missing {
             names.current.insert(dir.to_owned(), Node::Dir);
             names.durable.insert(dir.to_owned(), Node::Dir);
+            // What happened to the name before is settled by the same sync.
+            names.pending.retain(|change| change.path != dir);
         }
         match names.current.get(path) {
             Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),

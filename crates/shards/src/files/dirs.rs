@@ -1,11 +1,103 @@
-//! Syncs of directories, shared by all who need one at the same time.
+//! Directories of large shards: which there are, who is at work in them, and their syncs, shared by all who need
+//! one at the same time.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::ops::Bound;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::DirKey;
+use super::{DirKey, dir_path};
+use crate::ShardError;
+use crate::drive::Drive;
+
+/// The directories that are there. One is removed only when nobody is at work in it.
+#[derive(Default)]
+pub(super) struct Dirs(Mutex<BTreeMap<DirKey, Dir>>);
+
+#[derive(Default)]
+struct Dir {
+    /// Whether it is known to be there durably: of one that was found when the store opened the name may be in the
+    /// page cache only.
+    is_durable: bool,
+    /// How many are at work in it.
+    users: usize,
+}
+
+impl Dirs {
+    /// Adds one that was found; whether it was not known.
+    pub(super) fn add(&self, key: DirKey) -> bool {
+        let mut dirs = self.0.lock();
+        let known = dirs.len();
+        dirs.entry(key).or_default();
+        dirs.len() > known
+    }
+
+    /// Begins work in a directory, which is made if it is not there. May wait.
+    pub(super) fn enter(&self, drive: &Drive, key: DirKey) -> Result<(), ShardError> {
+        let mut dirs = self.0.lock();
+        if dirs.get(&key).is_none_or(|dir| !dir.is_durable) {
+            make(drive, key)?;
+        }
+        let dir = dirs.entry(key).or_default();
+        dir.is_durable = true;
+        dir.users += 1;
+        Ok(())
+    }
+
+    /// Begins work in a directory, if there is one.
+    pub(super) fn enter_existing(&self, key: DirKey) -> bool {
+        self.0.lock().get_mut(&key).map(|dir| dir.users += 1).is_some()
+    }
+
+    /// Makes a directory in which the caller is at work and which somebody else has removed. May wait.
+    pub(super) fn make_again(&self, drive: &Drive, key: DirKey) -> Result<(), ShardError> {
+        let _dirs = self.0.lock();
+        make(drive, key)
+    }
+
+    /// Ends work in a directory.
+    pub(super) fn leave(&self, key: DirKey) {
+        if let Some(dir) = self.0.lock().get_mut(&key) {
+            dir.users = dir.users.saturating_sub(1);
+        }
+    }
+
+    /// Removes a directory if it is empty and nobody is at work in it, and that of its session, too. Its removals
+    /// must be durable: what is not in a directory that is not there needs no sync to be gone. May wait.
+    pub(super) fn prune(&self, drive: &Drive, key: DirKey) {
+        let mut dirs = self.0.lock();
+        if dirs.get(&key).is_none_or(|dir| dir.users > 0) {
+            return;
+        }
+        let path = dir_path(drive, key);
+        match drive.disk.remove_dir(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return,
+            _ => dirs.remove(&key),
+        };
+        let is_last = dirs.range((key.0, 0)..=(key.0, u64::MAX)).next().is_none();
+        if let Some(session) = path.parent().filter(|_| is_last) {
+            // It stays when somebody else has put something there.
+            let _ = drive.disk.remove_dir(session);
+        }
+    }
+
+    /// Those from `from` on, in order.
+    pub(super) fn behind(&self, from: Bound<DirKey>) -> Vec<DirKey> {
+        self.0.lock().range((from, Bound::Unbounded)).map(|(key, _)| *key).collect()
+    }
+
+    /// The first from `from` on.
+    pub(super) fn first(&self, from: Bound<DirKey>) -> Option<DirKey> {
+        self.0.lock().range((from, Bound::Unbounded)).next().map(|(key, _)| *key)
+    }
+}
+
+fn make(drive: &Drive, key: DirKey) -> Result<(), ShardError> {
+    let path = dir_path(drive, key);
+    let made = drive.disk.create_dir_all(&path);
+    made.map_err(|error| drive.write_failed("make", &path, &error))
+}
 
 #[derive(Default)]
 pub(super) struct DirSync {

@@ -88,6 +88,7 @@ impl LargeFile {
 
     /// Queues the commit. Whether to schedule the file.
     pub(crate) fn commit(&self, reply: oneshot::Sender<Result<(), ShardError>>) -> bool {
+        self.files.commits.begin(self.header.id);
         self.end(Ending::Commit(reply))
     }
 
@@ -131,6 +132,7 @@ impl LargeFile {
                     Some(failure) => Err(failure),
                 };
                 self.discard(&mut output);
+                self.files.commits.end(&self.header.id);
                 let _ = reply.send(outcome);
             }
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -176,6 +177,9 @@ impl Appender {
     }
 
     fn check(&self, header: &ShardHeader, staged: &[Put]) -> Result<(), ShardError> {
+        if self.drive.is_lost() {
+            return Err(self.drive.away());
+        }
         if self.drive.is_suspect() {
             return Err(self.drive.suspected());
         }
@@ -224,6 +228,20 @@ impl Appender {
         if puts.is_empty() && kills.is_empty() {
             return Ok(Vec::new());
         }
+        if let Some(entries) = self.try_write(puts, kills)? {
+            return Ok(entries);
+        }
+        // The file was removed, replaced or cut by somebody else; what follows goes to a new one.
+        let entries = self.try_write(puts, kills)?;
+        entries.ok_or_else(|| self.drive.displaced(&segments_dir(&self.drive.dir)))
+    }
+
+    /// `None` when the open segment's file turned out to be another's or nobody's: it is not used again.
+    fn try_write(
+        &mut self,
+        puts: &[Put],
+        kills: &[Kill],
+    ) -> Result<Option<Vec<IndexEntry>>, ShardError> {
         let is_full = |open: &Open| {
             open.end >= self.drive.options.segment_bytes || open.records >= SEGMENT_RECORDS
         };
@@ -235,17 +253,28 @@ impl Appender {
             None => self.create()?,
         };
         let group = Group::new(&open, puts, kills);
-        let outcome = open
-            .file
-            .write_at(&group.buffers(puts), open.end)
-            .map_err(|error| ("write", error))
-            .and_then(|()| open.file.sync().map_err(|error| ("sync", error)));
-        if let Err((call, error)) = outcome {
-            // What of the group is in the file, nobody knows; it is not written to again.
-            let path = segment_path(&self.drive.dir, open.segment.number());
-            self.leave(&open);
-            self.segments.doubt(&open.segment, group.entries);
-            return Err(self.drive.write_failed(call, &path, &error));
+        let path = segment_path(&self.drive.dir, open.segment.number());
+        match write_group(&open, &path, &group.buffers(puts)) {
+            Ok(true) => {
+                if let Err(error) = self.drive.check_in_place() {
+                    self.abandon(open, group.entries);
+                    return Err(error);
+                }
+            }
+            Ok(false) => {
+                self.abandon(open, group.entries);
+                self.drive.check_in_place()?;
+                tracing::error!(
+                    drive = %self.drive.id, path = %path.display(),
+                    "the open segment was removed, replaced or cut; what was in it is lost"
+                );
+                return Ok(None);
+            }
+            Err((call, error)) => {
+                // What of the group is in the file, nobody knows; it is not written to again.
+                self.abandon(open, group.entries);
+                return Err(self.drive.write_failed(call, &path, &error));
+            }
         }
         open.end += group.len;
         open.records += group.records;
@@ -255,7 +284,13 @@ impl Appender {
         }
         group.entries.iter().for_each(|entry| open.segment.insert(*entry));
         self.open = Some(open);
-        Ok(group.entries)
+        Ok(Some(group.entries))
+    }
+
+    /// Appends no more to `open`, into which a group with these entries may have gone or not.
+    fn abandon(&self, open: Open, entries: Vec<IndexEntry>) {
+        self.leave(&open);
+        self.segments.doubt(&open.segment, entries);
     }
 
     /// After the delete records are durable: marks the shards dead, answers, and gives their room back.
@@ -280,6 +315,7 @@ impl Appender {
         for hole in holes {
             self.punch(&hole);
         }
+        self.drive.gave_back();
     }
 
     fn punch(&self, hole: &Found) {
@@ -336,6 +372,8 @@ impl Appender {
 
     /// Makes a new segment, durably.
     fn create(&mut self) -> Result<Open, ShardError> {
+        // Another drive may stand there now.
+        self.drive.check_in_place()?;
         let number = self.next;
         self.next += 1;
         let (dir, path) = (segments_dir(&self.drive.dir), segment_path(&self.drive.dir, number));
@@ -384,6 +422,21 @@ impl Appender {
         let ids: Vec<ShardId> = open.segment.entries().iter().map(|e| e.header.id).collect();
         self.segments.add_closed(open.segment.clone(), &ranges(ids.iter()));
     }
+}
+
+/// Writes a group behind what is there, and syncs. Whether it is where it will be looked for: in a file that has
+/// kept its length and its name.
+fn write_group(
+    open: &Open,
+    path: &Path,
+    buffers: &[IoSlice<'_>],
+) -> Result<bool, (&'static str, io::Error)> {
+    if open.file.len().map_err(|error| ("measure", error))? != open.end {
+        return Ok(false);
+    }
+    open.file.write_at(buffers, open.end).map_err(|error| ("write", error))?;
+    open.file.sync().map_err(|error| ("sync", error))?;
+    open.file.is_at(path).map_err(|error| ("look for", error))
 }
 
 impl Request {
