@@ -18,6 +18,7 @@ async fn a_name_belongs_to_one_bucket_of_one_account() {
     let (mine, more) = world.engine.list_buckets(proof, "", None, 10).await.expect("a list");
     let names: Vec<_> = mine.iter().map(|b| b.name.as_str().to_owned()).collect();
     assert_eq!((names, more), (vec!["first".to_owned()], false));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +37,7 @@ async fn one_of_many_creators_wins() {
     }
     assert_eq!(won, 1);
     world.check().await;
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,6 +65,7 @@ async fn buckets_are_listed_in_pages() {
     let long = "a".repeat(10_000);
     assert_eq!(list(&long, None, 10).await, (names(&[]), false));
     assert_eq!(list("", Some(&long), 10).await.0, names(&["bb-1", "first", "zz-1"]).to_vec());
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,6 +100,7 @@ async fn uploads_end_with_their_bucket_but_not_before() {
     let census = world.check().await;
     // Each upload was filed for collection, once.
     assert_eq!((census.garbage.len(), census.garbage.values().max()), (3, Some(&1)));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,4 +129,5 @@ async fn only_an_empty_bucket_is_removed() {
         again.id
     );
     world.check().await;
+    crate::collect::ends_clean(&world).await;
 }

@@ -45,6 +45,18 @@ pub async fn all_is_clean(world: &World) {
     world.check_copies().await;
 }
 
+/// At the end of a test, also while the background is still deleting what was given up.
+pub async fn ends_clean(world: &World) {
+    for _ in 0..500 {
+        collect(&world.engine).await;
+        if strays(world).await.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    all_is_clean(world).await;
+}
+
 /// Commits a batch under a session of its own.
 async fn commit(world: &World, batch: Batch) {
     static SESSION: AtomicU64 = AtomicU64::new(1000);

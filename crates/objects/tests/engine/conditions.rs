@@ -35,6 +35,7 @@ async fn writes_hold_to_their_conditions() {
         assert!(world.delete("a").await);
     }
     assert_eq!(world.check().await.objects, 0);
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,4 +58,5 @@ async fn reads_hold_to_their_conditions() {
         }
         other => panic!("{other:?}"),
     }
+    crate::collect::ends_clean(&world).await;
 }

@@ -50,6 +50,7 @@ async fn copies_share_their_blob_and_outlive_their_source() {
     assert_eq!(world.get_in("other", "c").await.map(|b| b.len()), Some(LARGE));
     assert_eq!(world.check_shards().await, DRIVES as usize);
     world.check().await;
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,6 +76,7 @@ async fn a_copy_onto_itself_must_change_something() {
         assert_eq!(world.get("a").await.as_deref(), Some(&content[..]));
         world.check().await;
     }
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,6 +99,7 @@ async fn another_checksum_is_computed_from_the_bytes() {
         assert_eq!(kept.value.algorithm(), ChecksumAlgorithm::Crc32);
     }
     world.check().await;
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,6 +128,7 @@ async fn conditions_hold_on_both_sides() {
     assert!(target_failed(copy_with(&world, "a", "b", of_target(one("x"), None)).await));
     copy_with(&world, "a", "b", of_target(one(&target.etag), None)).await.expect("a copy");
     assert_eq!(world.get("b").await.as_deref(), Some(&b"source"[..]));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,4 +149,5 @@ async fn a_completed_upload_is_shared_too() {
     let sha = CopyRequest { checksum: Some(ChecksumAlgorithm::Sha1), ..plain() };
     let copied = copy_with(&world, "b", "c", sha).await.expect("a copy");
     assert_eq!(copied.checksum.map(|c| c.kind), Some(ChecksumKind::FullObject));
+    crate::collect::ends_clean(&world).await;
 }

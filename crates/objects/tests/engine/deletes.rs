@@ -17,6 +17,7 @@ async fn deleting_says_what_was_there() {
     let census = world.check().await;
     assert_eq!((census.objects, census.bytes, census.references), (0, 0, 0));
     assert_eq!((census.blobs, census.garbage.len()), (1, 1));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,6 +55,7 @@ async fn a_thousand_at_once() {
     }
     let census = world.check().await;
     assert_eq!((census.objects, census.bytes, census.references), (0, 0, 0));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,6 +82,7 @@ async fn racing_batches_delete_each_key_once() {
     }
     assert_eq!(there, keys.len());
     assert_eq!(world.check().await.objects, 0);
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,4 +93,5 @@ async fn nothing_is_deleted_of_nothing() {
     world.engine.delete_bucket(world.on_bucket("first").await).await.expect("removed");
     let results = world.engine.delete_objects(vec![proof]).await;
     assert!(matches!(results[..], [Err(Failure::NoSuchBucket)]));
+    crate::collect::ends_clean(&world).await;
 }

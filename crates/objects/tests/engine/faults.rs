@@ -159,6 +159,7 @@ async fn lost_replies_double_nothing() {
     assert!(results.into_iter().all(|result| matches!(result, Ok(true))));
     assert_eq!(world.check().await.objects, 0);
     world.engine.delete_bucket(world.on_bucket("first").await).await.expect("removed");
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,6 +206,7 @@ async fn a_refused_commit_leaves_nothing() {
     let proofs = vec![world.on("a").await, world.on("b").await];
     let deleted = world.engine.delete_objects(proofs).await;
     assert!(deleted.iter().all(|result| matches!(result, Err(Failure::Kv(_)))));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,6 +224,7 @@ async fn a_body_that_is_given_up_leaves_nothing() {
     assert_eq!(world.get("a").await, None);
     crate::objects::no_shards_are_left(&world).await;
     assert_eq!(world.check().await.blobs, 0);
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -324,4 +327,5 @@ async fn the_oldest_open_read_is_reported() {
     assert!(oldest().await > garbage || oldest().await == garbage);
     world.put("b", b"x").await;
     assert!(oldest().await > garbage);
+    crate::collect::ends_clean(&world).await;
 }

@@ -54,6 +54,7 @@ async fn parts_become_an_object() {
     let replaced = world.complete("a", upload, &parts).await;
     assert!(matches!(replaced, Err(CompleteError::NoSuchUpload)));
     assert_eq!(world.check().await.garbage.len(), 1);
+    crate::collect::ends_clean(&world).await;
 }
 
 /// Ranges that begin, end and lie in each part, and each part by its number.
@@ -107,6 +108,7 @@ async fn parts_of_any_length_and_number_are_found() {
     }
     let census = world.check().await;
     assert_eq!((census.parts, census.garbage.len()), (8, 1));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,6 +128,7 @@ async fn a_part_uploaded_again_replaces_the_first() {
     assert_eq!(world.get("a").await, Some(last));
     let census = world.check().await;
     assert_eq!((census.blobs, census.garbage.len()), (4, 4));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,6 +170,7 @@ async fn wrong_lists_are_refused() {
     // After all that the upload is as it was.
     with(Some(PART as u64), none).await.expect("made");
     world.check().await;
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,6 +185,7 @@ async fn aborted_uploads_are_filed() {
     assert!(matches!(late, Err(UploadError::NoSuchUpload)));
     let census = world.check().await;
     assert_eq!((census.uploads, census.parts, census.garbage.len()), (0, 2, 1));
+    crate::collect::ends_clean(&world).await;
 }
 
 fn digests(algorithm: ChecksumAlgorithm) -> DeclaredDigests {
@@ -246,6 +251,7 @@ async fn checksums_of_the_whole_are_made_of_the_parts() {
         PartRequest { upload, number: part_number(1), len: 1, digests: other, body: body(b"x") };
     let refused = world.engine.put_part(world.on("a").await, request).await;
     assert!(matches!(refused, Err(UploadError::ChecksumAlgorithm)));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -285,6 +291,7 @@ async fn parts_are_copied_from_objects() {
     let gone = copy("small", 3, None, free()).await;
     assert!(matches!(gone, Err(CopyError::Upload(UploadError::NoSuchUpload))));
     world.check().await;
+    crate::collect::ends_clean(&world).await;
 }
 
 /// Ten thousand parts, as records only: their lengths are those of real parts, their bytes were never there.

@@ -24,6 +24,7 @@ async fn objects_of_every_size_come_back() {
     assert_eq!((census.objects, census.blobs), (9, 5));
     assert_eq!(census.bytes, lens.iter().sum::<usize>() as u64);
     assert!(census.garbage.is_empty() && census.repairs.is_empty());
+    crate::collect::ends_clean(&world).await;
 }
 
 fn hex_md5(content: &[u8]) -> String {
@@ -48,6 +49,7 @@ async fn keys_are_just_bytes() {
     assert_eq!(world.get("a").await, None);
     assert!(world.get("a/b").await.is_some());
     assert_eq!(world.check().await.objects, keys.len() - 1);
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,6 +86,7 @@ async fn headers_and_checksums_are_kept() {
         let head = world.head("a").await;
         assert_eq!((head.headers, head.checksum), (headers.clone(), Some(stored.clone())));
     }
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,6 +124,7 @@ async fn ranges_give_exactly_those_bytes() {
     let (info, found) =
         world.select("empty", Selection::Part(part_number(1))).await.expect("part one");
     assert_eq!((info.partial, found.len()), (false, 0));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,6 +167,7 @@ async fn bad_bodies_leave_nothing() {
     let census = world.check().await;
     assert_eq!((census.objects, census.blobs, census.garbage.len()), (1, 0, 0));
     no_shards_are_left(&world).await;
+    crate::collect::ends_clean(&world).await;
 }
 
 /// What was discarded is gone from the drives, once the background has had its turn.
@@ -195,6 +200,7 @@ async fn overwriting_replaces_everything() {
     // Three blobs were written and replaced; the collector that removes them is not this test's.
     assert_eq!((census.blobs, census.references, census.garbage.len()), (3, 0, 3));
     assert!(census.garbage.values().all(|&times| times == 1));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,6 +215,7 @@ async fn a_reader_of_a_replaced_object_finishes() {
     world.delete("a").await;
     assert_eq!(read(found.body).await.expect("the old body"), content);
     assert_eq!(world.engine.metrics_snapshot().open_reads, 0);
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

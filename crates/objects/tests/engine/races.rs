@@ -33,6 +33,7 @@ async fn one_of_many_writers_finds_nothing_there() {
     // What the losers had stored is gone, and what the winner had is garbage that is filed.
     let census = world.check().await;
     assert_eq!((census.blobs, census.garbage.len()), (1, 1));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -61,6 +62,7 @@ async fn a_counter_of_etags_is_exact() {
     join_all(counters).await;
     assert_eq!(world.get("counter").await.as_deref(), Some(&b"80"[..]));
     world.check().await;
+    crate::collect::ends_clean(&world).await;
 }
 
 fn request_of(number: u64) -> PutRequest {
@@ -98,6 +100,7 @@ async fn overwrites_and_deletes_of_one_key_are_exact() {
     let current = usize::from(left.is_some_and(|content| content.len() == LARGE));
     assert_eq!((census.blobs, census.garbage.len()), (8, 8 - current));
     assert!(census.garbage.values().all(|&times| times == 1));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -132,6 +135,7 @@ async fn no_put_lands_in_a_deleted_bucket() {
         }
         world.check().await;
     }
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -183,6 +187,7 @@ async fn parts_meet_completing_and_aborting() {
             world.abort(&key, upload).await.expect("aborted");
         }
     }
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -205,6 +210,7 @@ async fn completing_twice_makes_one_object() {
     assert!(results.windows(2).all(|pair| pair[0] == pair[1]));
     let census = world.check().await;
     assert_eq!((census.objects, census.references, census.garbage.len()), (1, 2, 0));
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -227,4 +233,5 @@ async fn a_copy_meets_the_deletion_of_its_source() {
         }
         world.check().await;
     }
+    crate::collect::ends_clean(&world).await;
 }

@@ -56,6 +56,7 @@ async fn uploads_are_listed_in_pages() {
         ..Default::default()
     };
     assert_eq!(keys(&list(long).await), ["b/1", "b/2", "b/2", "c"]);
+    crate::collect::ends_clean(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,4 +87,5 @@ async fn parts_are_listed_in_pages() {
     world.abort("a", upload).await.expect("aborted");
     let gone = world.engine.list_parts(world.on("a").await, upload, 0, 10).await;
     assert!(matches!(gone, Err(UploadError::NoSuchUpload)));
+    crate::collect::ends_clean(&world).await;
 }
