@@ -205,6 +205,11 @@ impl Fetcher {
                 self.give_up(ask.shard, place, kind, grid);
             }
         }
+        // An answer of a copy that the shard has meanwhile turned out not to be: the right one is still to be asked.
+        let now = self.shards.get(ask.shard).and_then(|shard| shard.place);
+        if now.is_some_and(|now| now != place) {
+            grid.revive(ask.shard);
+        }
     }
 
     fn verify(

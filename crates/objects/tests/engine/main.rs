@@ -13,6 +13,7 @@ mod listing;
 mod multipart;
 mod objects;
 mod races;
+mod repair;
 mod scrub;
 mod support;
 mod uploads;

@@ -207,6 +207,27 @@ async fn a_copy_that_has_moved_is_found_through_the_record_and_is_no_damage() {
 }
 
 #[tokio::test]
+async fn every_copy_that_has_moved_is_asked_where_it_is_now() {
+    let bytes = pattern(3 << 20);
+    let bench = Bench::new("3+2", 5);
+    let blob = bench.write(&bytes).await.expect("healthy drives");
+    let mut truth = blob.copies.clone();
+    (0..3).for_each(|index| truth[index] = move_away(&bench, &blob, index));
+    // Nothing else could take the place of those that have moved.
+    for copy in &blob.copies[3..] {
+        harm(&bench, &blob, *copy, Harm::Lost);
+    }
+    let relocate: Relocate = Arc::new(move |_| {
+        let truth = truth.clone();
+        Box::pin(async move { Some(truth) })
+    });
+    let stream = bench.store.open(blob.clone(), 0..blob.len, bench.on_damage(), Some(relocate));
+    let got = collect(stream.await.expect("enough")).await.expect("enough");
+    assert_same(&got, &bytes);
+    assert_eq!(bench.damage(), vec![]);
+}
+
+#[tokio::test]
 async fn a_missing_copy_is_damage_only_when_the_record_confirms_it() {
     let bytes = pattern(LEN);
     let bench = Bench::new("3+2", 5);
