@@ -92,8 +92,12 @@ impl<'a> Checker<'a> {
         };
         for problem in survey.problems {
             let message = format!("{} {left}.", problem.message);
-            let margin = Some(margin);
-            (self.report)(Problem { object: subject.clone(), margin, message, ..problem });
+            let remedy = match margin {
+                ..0 => Cow::Borrowed("Too few other copies are whole to make it again."),
+                _ => problem.remedy.clone(),
+            };
+            let (object, margin) = (subject.clone(), Some(margin));
+            (self.report)(Problem { object, margin, message, remedy, ..problem });
         }
         if margin < 0 {
             let lost = margin::lost(shape, &survey.shards);

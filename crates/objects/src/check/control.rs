@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use kv::{Entry, Key, KeyRange, KvError};
+use serde::de::IgnoredAny;
 use tenancy::directory::BucketEntry;
 use types::{AccountId, BucketId, BucketName};
 
 use super::cursor::Cursor;
 use super::{Checker, Found, ProblemKind};
-use crate::schema::{Home, bucket};
+use crate::schema::hold::{self, Hold, Switch};
+use crate::schema::{Home, Record as _, bucket};
 
 impl Checker<'_> {
     /// Checks everything in the control space, and learns the names of buckets.
@@ -43,12 +45,21 @@ impl Checker<'_> {
                         directory.remove(*name);
                     }
                 }
-                _ => {
-                    self.counts.holds += u64::from(matches!(parts.as_slice(), ["holds", _]));
-                    if serde_json::from_slice::<serde_json::Value>(&entry.value).is_err() {
-                        self.undecodable("control", None, &entry);
+                ["holds", _] => {
+                    self.counts.holds += 1;
+                    if hold::parse_key(key.as_bytes()).is_none() {
+                        self.key_problem(&entry);
+                    } else if Hold::decode(&entry.value).is_err() {
+                        self.undecodable("hold", None, &entry);
                     }
                 }
+                ["collection"] if Switch::decode(&entry.value).is_err() => {
+                    self.undecodable("collection", None, &entry);
+                }
+                _ if serde_json::from_slice::<IgnoredAny>(&entry.value).is_err() => {
+                    self.undecodable("control", None, &entry);
+                }
+                _ => {}
             }
         }
         for (name, (_, owner)) in directory {

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, missing_docs, unreachable_pub, reason = "tests")]
 
 mod buckets;
+mod check;
 mod collect;
 mod conditions;
 mod copies;
@@ -13,6 +14,7 @@ mod listing;
 mod multipart;
 mod objects;
 mod races;
+mod reencode;
 mod repair;
 mod scrub;
 mod support;

@@ -193,11 +193,12 @@ impl Document {
         self.problems_left_out
     }
 
-    /// A place of a drive where none can be checked.
+    /// A place where a drive may be and none can be checked; `id` is that of the drive that was last there.
     pub(super) fn unusable(&mut self, id: Option<DriveId>, path: &str, error: &OpenError) {
+        let is_absent = matches!(error, OpenError::NotFormatted { .. });
         let (state, remedy) = match error {
             OpenError::NotFormatted { .. } => {
-                ("missing", "Bring the drive back, mount it, or name the directory where it is.")
+                ("missing", "Mount it, or name the directory where the drive is.")
             }
             OpenError::Newer { .. } => ("unusable", "Check with the newer version that wrote it."),
             OpenError::Damaged { .. } => (
@@ -209,7 +210,10 @@ impl Document {
         let id = id.map(|id| id.to_string());
         let drive = Drive { id: id.clone(), path: path.to_owned(), state, ..Drive::default() };
         self.drives.push(drive);
-        self.drive_problem("drive_unusable", id, path, error.to_string(), remedy);
+        // Of a drive that is known and not there, the records are asked what they miss.
+        if !is_absent || id.is_none() {
+            self.drive_problem("drive_unusable", id, path, format!("{error}."), remedy);
+        }
     }
 
     /// A drive of another cluster.

@@ -108,7 +108,8 @@ impl Observer for Collector<'_> {
 
 /// Name for programs, severity, and what repairs it.
 fn about(trouble: Trouble) -> (&'static str, Severity, &'static str) {
-    const INDEX: &str = "Nothing is lost: the records are read instead. The index is made again while the store runs.";
+    const INDEX: &str =
+        "Nothing is lost: the records are read instead. Scrubbing writes the index again once the store is started.";
     let (name, severity, remedy) = match trouble {
         Trouble::UnknownName => {
             ("unknown_name", Severity::Note, "It is left alone; remove it if nobody needs it.")
@@ -124,7 +125,7 @@ fn about(trouble: Trouble) -> (&'static str, Severity, &'static str) {
         Trouble::SegmentHeader => (
             "segment_header",
             Severity::Damaged,
-            "Nothing is lost: the other copy of the header is good.",
+            "Nothing is lost: the other copy of the header is good, and scrubbing writes this one again once the store is started.",
         ),
         Trouble::SegmentUnreadable => (
             "segment_unreadable",
