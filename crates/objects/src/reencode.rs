@@ -89,8 +89,6 @@ impl Engine {
         if new.geometry.total() <= location.geometry.total() {
             return Ok(false);
         }
-        // Between two owners it may have none: collection rests on it that what has none never gets one again.
-        let _new_mark = self.inner.upkeep.begin_repair(new.id);
         let wanted = self.inner.blobs.geometry();
         let pending = Some(&mut pending);
         let mut moving = Move { home, old: id, new, wanted, pending, switched: 0, left: 0 };
@@ -200,11 +198,17 @@ impl Engine {
                 moving.left += usize::from(self.inner.kv.get(&key_of(key)?).await?.is_some());
                 return Ok(ControlFlow::Continue(()));
             };
-            let new_key = blob::key(moving.home, moving.new.id);
             if moving.pending.is_some() {
                 ledger.record_blob(moving.home, &moving.new, moving.wanted);
             } else {
-                ledger.guard(Guard::Exists(new_key.clone()));
+                // Collection rests on it that what has no reference never gets one again.
+                let range = reference::range(moving.home, Target::Blob(moving.new.id));
+                let page = self.inner.kv.scan(&range, 1, Direction::Forward).await?;
+                match page.entries.into_iter().next() {
+                    Some(other) => ledger.guard(Guard::Exists(other.key)),
+                    // Its owners were all deleted: it is garbage.
+                    None => return Ok(ControlFlow::Break(())),
+                }
             }
             if let Some(pending) = &mut moving.pending {
                 pending.release();
@@ -217,14 +221,11 @@ impl Engine {
                     moving.switched += 1;
                     return Ok(ControlFlow::Continue(()));
                 }
-                Ok(Verdict::Conflict(_)) => match &mut moving.pending {
-                    Some(pending) => pending.hold(),
-                    // Its owners were all deleted at once, and it was collected.
-                    None if self.inner.kv.get(&new_key).await?.is_none() => {
-                        return Ok(ControlFlow::Break(()));
+                Ok(Verdict::Conflict(_)) => {
+                    if let Some(pending) = &mut moving.pending {
+                        pending.hold();
                     }
-                    None => {}
-                },
+                }
                 // If it did happen the owner has its new blob; if not, the new blob is without an owner until the
                 // session ends. Neither is harmed by trying again later.
                 Err(Failure::Unknown) => return Ok(ControlFlow::Break(())),

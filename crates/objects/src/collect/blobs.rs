@@ -67,10 +67,6 @@ impl Engine {
             plans.extend(drop_all(filed));
             return Ok(());
         }
-        // A blob that is encoded again gets its references one after the other.
-        if self.inner.upkeep.is_in_repair(id) {
-            return Ok(());
-        }
         match filed.iter().find(|filed| filed.record.unreferenced) {
             Some(sealed) => plans.extend(bury(home, id, &record, sealed)),
             None => {

@@ -7,8 +7,8 @@
 //! * A blob or part set that is referenced: only the garbage record goes. Who takes the last reference away files
 //!   another.
 //! * One that is not: it is filed once more, as *unreferenced*, because the last reference may have gone later than
-//!   the revision in the record that was met. References come from writing, and from copying an object that has one:
-//!   so what has none will never get one again.
+//!   the revision in the record that was met. A reference is made with what it refers to, or by a batch that guards
+//!   that there is another (a copy guards its source): so what has none will never get one again.
 //! * An unreferenced blob: its record goes, if nobody has changed it meanwhile, and its copies become garbage.
 //! * An unreferenced part set: its manifest goes, then its parts page by page; their blobs become garbage.
 //! * Copies: each is deleted on its drive. The record stays as long as a drive of the layout has not answered.
