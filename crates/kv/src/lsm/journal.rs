@@ -37,7 +37,8 @@ const BLANK: [u8; 4096] = [0; 4096];
 
 /// The library's marker file; its content is checked by the library.
 const VERSION_FILE: &str = "version";
-const KEYSPACES_DIR: &str = "keyspaces";
+/// Where the library keeps a directory for each keyspace.
+pub(super) const KEYSPACES_DIR: &str = "keyspaces";
 
 /// Whether all of it is zero; most of a journal is.
 fn is_blank(bytes: &[u8]) -> bool {

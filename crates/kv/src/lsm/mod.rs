@@ -27,6 +27,8 @@
 
 mod committer;
 mod journal;
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+mod powercut;
 mod queue;
 mod reader;
 mod record;

@@ -83,6 +83,9 @@ impl Store {
         let store = opened
             .map_err(|_| damaged("the library cannot make sense of its files"))?
             .map_err(|e| failure("cannot open the metadata store", e))?;
+        // The library makes a directory for each keyspace and does not sync the one that names it.
+        disk.sync_dir(&dir.join(journal::KEYSPACES_DIR))
+            .map_err(|e| KvError::Unavailable(format!("cannot sync {}: {e}", dir.display())))?;
         store.check_format()?;
         let recovered = store.recover()?;
         Ok((store, recovered))
