@@ -107,6 +107,7 @@ impl Engine {
     /// Writes the bytes of a blob as a new one.
     async fn write_again(&self, home: Home, old: &BlobLocation) -> Result<StoredBlob, Failure> {
         let blobs = &self.inner.blobs;
+        blobs.forget_drives();
         let (on_damage, relocate) = self.callbacks(home);
         let stream = blobs.open(old.to_stored(), 0..old.len, on_damage, Some(relocate)).await?;
         let (send, receive) = futures::channel::mpsc::channel(0);

@@ -168,6 +168,11 @@ impl BlobStore {
         self.inner.geometry
     }
 
+    /// Makes the next write ask all drives how they are, whatever was heard a moment ago.
+    pub(crate) fn forget_drives(&self) {
+        self.inner.drives.forget();
+    }
+
     /// Stores exactly `len` bytes of `body`, which must end there. The caller will put the blob's record under
     /// `home`, which every shard repeats. Every byte goes through `digests` too.
     /// When this returns a blob it is durable on at least a write quorum of drives. Nothing is read of the

@@ -4,6 +4,7 @@ mod drives;
 mod faults;
 mod limits;
 mod local;
+mod rebuild;
 mod round_trip;
 mod slow;
 mod writing;

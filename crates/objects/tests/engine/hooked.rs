@@ -18,6 +18,8 @@ pub enum Fate {
     LoseReply,
     /// It is not done.
     Refuse,
+    /// It is not done, and nobody can say so.
+    Vanish,
 }
 
 pub type Hook = Box<dyn Fn(BatchId) -> BoxFuture<'static, Fate> + Send + Sync>;
@@ -53,6 +55,7 @@ impl Kv for Hooked {
                 Ok(Outcome::Unknown)
             }
             Fate::Refuse => Err(KvError::Unavailable("refused".to_owned())),
+            Fate::Vanish => Ok(Outcome::Unknown),
         }
     }
 

@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::join_all;
 use net::{Carrier as _, ShardId};
 use objects::schema::blob::{self, Blob};
 use objects::schema::{CopyPlace, Record as _};
 use objects::*;
+use parking_lot::Mutex;
 use runtime::{Progress, Runtime, SimClock, Worker};
 use types::DriveId;
 
+use crate::hooked::{Fate, Hooked};
 use crate::support::*;
 
 /// A body whose shards have files of their own.
@@ -427,4 +430,55 @@ async fn repairs_race_with_deletes_overwrites_and_each_other() {
     crate::collect::collect(&world.engine).await;
     assert_eq!(world.check().await.blobs, 0);
     assert_eq!(copies_on_drives(&world).await, 0);
+}
+
+/// A world whose commits meet these fates, one after the other; then they go well.
+pub async fn fated() -> (World, Arc<Mutex<Vec<Fate>>>) {
+    let fates: Arc<Mutex<Vec<Fate>>> = Arc::default();
+    let next = fates.clone();
+    let world = World::over(|inner| {
+        let hook = Box::new(move |_| {
+            let fate = next.lock().pop().unwrap_or(Fate::Go);
+            async move { fate }.boxed()
+        });
+        Arc::new(Hooked { inner, hook })
+    })
+    .await;
+    (world, fates)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_becomes_of_a_commit_no_copy_is_lost_or_left() {
+    // As often as a commit is repeated under its id, and more.
+    for (fate, times) in [
+        (Fate::LoseReply, 1),
+        (Fate::LoseReply, 5),
+        (Fate::LoseReply, 9),
+        (Fate::Vanish, 5),
+        (Fate::Vanish, 9),
+        (Fate::Refuse, 1),
+        (Fate::Refuse, 2),
+    ] {
+        let (world, fates) = fated().await;
+        let mut crew = Crew::of(&world.engine);
+        let content = bytes(LARGE, 1);
+        world.put("a", &content).await;
+        let before = blobs(&world).await;
+        Harm::Delete.to(&world, &before[0], 2).await;
+        crew.run("sweep").await;
+        *fates.lock() = vec![fate; times];
+        let tries = 1 + times;
+        let mut done = false;
+        for _ in 0..tries {
+            done = crew.try_run("repair", 100).await.is_ok();
+            assert_eq!(world.get("a").await, Some(content.clone()));
+        }
+        assert!(done, "{fate:?} {times}");
+        fates.lock().clear();
+        crew.run("repair").await;
+        all_is_whole(&world).await;
+        crate::collect::collect(&world.engine).await;
+        assert_eq!(copies_on_drives(&world).await, 5, "{fate:?} {times}");
+        assert_eq!(world.get("a").await, Some(content));
+    }
 }
