@@ -1,7 +1,8 @@
 //! Background work takes turns, and while there is foreground work it takes a bounded share of the time.
 //!
 //! One lane: at most one piece of background work runs at a time in a process, the more urgent kind first. A
-//! piece is small (about a tenth of a second), so that whoever is more urgent never waits long.
+//! piece is small (about a tenth of a second), so that whoever is more urgent never waits long. One that hangs, as
+//! a disk may, does not hold the others up for ever: it is left to itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,6 +41,10 @@ struct State {
     last_busy: Option<Duration>,
     /// No turn begins before this while there is foreground work.
     rest_until: Duration,
+    /// Turns begun so far: their numbers.
+    turns: u64,
+    /// The turn that holds the lane, and when it began.
+    current: Option<(u64, Duration)>,
 }
 
 /// Foreground work counts as going on for this long after its last piece has ended.
@@ -47,7 +52,9 @@ const LINGER: Duration = Duration::from_millis(200);
 /// How often one who rests looks whether the foreground has gone quiet.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long work that is not urgent lets repairs go first, at most.
-const YIELD_MAX: Duration = Duration::from_secs(5);
+const YIELD_MAX: Duration = Duration::from_secs(1);
+/// A turn that takes longer does not hold the lane any more.
+const TURN_MAX: Duration = Duration::from_secs(10);
 
 /// Marks foreground work; ends when dropped.
 pub struct Foreground(Arc<Throttle>);
@@ -55,8 +62,9 @@ pub struct Foreground(Arc<Throttle>);
 /// The right to do one piece of background work; ends when dropped.
 pub struct Turn<'a> {
     throttle: &'a Throttle,
+    number: u64,
     began: Duration,
-    _permit: Option<SemaphorePermit<'a>>,
+    permit: Option<SemaphorePermit<'a>>,
 }
 
 impl Throttle {
@@ -90,8 +98,7 @@ impl Throttle {
         let waiting = (urgency == Urgency::Repair).then(|| Waiting::new(&self.urgent));
         let asked = self.clock.monotonic();
         loop {
-            // The lane is never closed.
-            let permit = self.lane.acquire().await.ok();
+            let permit = self.place_in_lane().await;
             let now = self.clock.monotonic();
             let yields = urgency != Urgency::Repair
                 && self.urgent.load(Ordering::Acquire) > 0
@@ -99,10 +106,38 @@ impl Throttle {
             let rests = now < self.state.lock().rest_until && self.is_busy();
             if !yields && !rests {
                 drop(waiting);
-                return Turn { throttle: self, began: now, _permit: permit };
+                let mut state = self.state.lock();
+                state.turns += 1;
+                let number = state.turns;
+                state.current = Some((number, now));
+                return Turn { throttle: self, number, began: now, permit };
             }
             drop(permit);
             self.clock.sleep(LOOK).await;
+        }
+    }
+}
+
+impl Throttle {
+    /// Waits for the lane; `None` never comes, because the lane is not closed.
+    async fn place_in_lane(&self) -> Option<SemaphorePermit<'_>> {
+        let mut place = std::pin::pin!(self.lane.acquire());
+        loop {
+            tokio::select! {
+                biased;
+                permit = &mut place => return permit.ok(),
+                () = self.clock.sleep(TURN_MAX) => self.pass_by(),
+            }
+        }
+    }
+
+    /// Opens the lane if the turn that holds it hangs.
+    fn pass_by(&self) {
+        let now = self.clock.monotonic();
+        let mut state = self.state.lock();
+        if state.current.is_some_and(|(_, began)| now >= began + TURN_MAX) {
+            state.current = None;
+            self.lane.add_permits(1);
         }
     }
 }
@@ -134,9 +169,17 @@ impl Drop for Foreground {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let now = self.throttle.clock.monotonic();
-        let worked = now.saturating_sub(self.began);
+        let worked = now.saturating_sub(self.began).min(TURN_MAX);
         let rest = worked.mul_f64((1.0 - self.throttle.share) / self.throttle.share);
-        self.throttle.state.lock().rest_until = now + rest;
+        let mut state = self.throttle.state.lock();
+        state.rest_until = state.rest_until.max(now + rest);
+        match state.current {
+            Some((number, _)) if number == self.number => state.current = None,
+            // Its place in the lane was given to another.
+            _ => {
+                self.permit.take().into_iter().for_each(SemaphorePermit::forget);
+            }
+        }
     }
 }
 
@@ -232,5 +275,33 @@ mod tests {
         for task in tasks {
             task.await.expect("it is done");
         }
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_does_not_hold_up_the_others_for_ever() {
+        let (clock, throttle) = throttle();
+        let hanging = throttle.turn(Urgency::Upkeep).await;
+        let next = tokio::spawn({
+            let (throttle, clock) = (throttle.clone(), clock.clone());
+            async move {
+                let _turn = throttle.turn(Urgency::Repair).await;
+                clock.sleep(Duration::from_secs(1)).await;
+            }
+        });
+        settle().await;
+        clock.advance(TURN_MAX / 2);
+        settle().await;
+        assert_eq!(throttle.lane.available_permits(), 0);
+        clock.advance(TURN_MAX);
+        settle().await;
+        clock.advance(Duration::from_secs(1));
+        next.await.expect("it was let by");
+        assert_eq!(throttle.lane.available_permits(), 1);
+        // Whoever hung comes back, and the lane is as wide as it was.
+        let other = throttle.turn(Urgency::Repair).await;
+        drop(hanging);
+        assert_eq!(throttle.lane.available_permits(), 0);
+        drop(other);
+        assert_eq!(throttle.lane.available_permits(), 1);
     }
 }
