@@ -73,6 +73,13 @@ impl Drives {
         };
     }
 
+    /// The first drive that has a shard.
+    pub fn first_used(&self) -> DriveId {
+        let state = self.state.lock();
+        let used = state.drives.iter().find(|(_, shards)| !shards.is_empty());
+        *used.expect("there are shards").0
+    }
+
     /// Puts an empty drive in the place of one.
     pub fn wipe(&self, drive: DriveId) {
         self.state.lock().drives.entry(drive).or_default().clear();

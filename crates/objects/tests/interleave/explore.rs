@@ -1,6 +1,6 @@
 //! Who chooses: all schedules of a scene one after the other, or random ones from seeds.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use runtime::{Entropy as _, SimEntropy};
 
@@ -81,18 +81,29 @@ impl Chooser for Priorities {
     }
 }
 
+/// Plays one schedule; whether everything was as it must be.
+fn holds(scene: &Scene, chooser: &mut dyn Chooser, trace: &mut Trace) -> bool {
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(play(scene, chooser, trace));
+    }));
+    played.is_ok()
+}
+
 /// Plays one schedule; a failure names the scene and the choices.
 fn run(scene: &Scene, chooser: &mut dyn Chooser) -> Trace {
     let mut trace = Trace::default();
-    let played = catch_unwind(AssertUnwindSafe(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(play(scene, chooser, &mut trace));
-    }));
-    if let Err(panic) = played {
-        eprintln!("scene `{}` fails with {trace}", scene.name);
-        resume_unwind(panic);
-    }
+    let holds = holds(scene, chooser, &mut trace);
+    assert!(holds, "scene `{}` fails, see above, with {trace}", scene.name);
     trace
+}
+
+/// The choices behind these, in the order of all schedules.
+fn next(trace: &Trace) -> Option<Vec<usize>> {
+    let mut path: Vec<(usize, usize)> = trace.0.iter().map(|(c, of, _)| (*c, *of)).collect();
+    while path.pop_if(|(choice, of)| *choice + 1 == *of).is_some() {}
+    path.last_mut()?.0 += 1;
+    Some(path.into_iter().map(|(choice, _)| choice).collect())
 }
 
 /// Plays the schedule that these choices make, as a failure prints them.
@@ -105,23 +116,37 @@ pub fn replay(scene: &Scene, choices: &[usize]) {
 /// Plays every schedule; how many there are.
 pub fn exhaust(scene: &Scene) -> usize {
     let mut choices = Vec::new();
-    for count in 1.. {
-        assert!(count <= SCHEDULES_MAX, "`{}` has too many schedules", scene.name);
+    for count in 1..=SCHEDULES_MAX {
         let trace = run(scene, &mut Replay { choices, at: 0 });
-        let mut path: Vec<(usize, usize)> = trace.0.iter().map(|(c, of, _)| (*c, *of)).collect();
-        while path.pop_if(|(choice, of)| *choice + 1 == *of).is_some() {}
-        let Some((choice, _)) = path.last_mut() else {
-            let bound = match scene.preemptions {
-                None => "all".to_owned(),
-                Some(most) => format!("all with at most {most} interruptions"),
-            };
-            println!("{}: {count} schedules, {bound}, {} fault(s)", scene.name, scene.faults);
-            return count;
-        };
-        *choice += 1;
-        choices = path.into_iter().map(|(choice, _)| choice).collect();
+        match next(&trace) {
+            Some(more) => choices = more,
+            None => {
+                let bound = match scene.preemptions {
+                    None => "all".to_owned(),
+                    Some(most) => format!("all with at most {most} interruption(s)"),
+                };
+                println!("{}: {count} schedules, {bound}, {} fault(s)", scene.name, scene.faults);
+                return count;
+            }
+        }
     }
-    unreachable!("there is a last schedule")
+    panic!("`{}` has too many schedules", scene.name);
+}
+
+/// Whether any schedule fails, for scenes that must: the first that does is not told.
+pub fn notices(scene: &Scene) -> bool {
+    let mut choices = Vec::new();
+    for _ in 0..SCHEDULES_MAX {
+        let mut trace = Trace::default();
+        if !holds(scene, &mut Replay { choices, at: 0 }, &mut trace) {
+            return true;
+        }
+        match next(&trace) {
+            Some(more) => choices = more,
+            None => return false,
+        }
+    }
+    panic!("`{}` has too many schedules", scene.name);
 }
 
 /// Plays the schedules of `seeds` seeds.

@@ -2,26 +2,64 @@
 //! the same.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kv::{
-    Batch, Direction, Key, KeyRange, Kv, KvError, KvStatus, Outcome, Page, Reader, SessionInfo,
-    Versioned, Watcher,
+    Batch, Direction, Guard, Key, KeyRange, Kv, KvError, KvStatus, Outcome, Page, Reader,
+    SessionInfo, Versioned, Watcher,
 };
 use types::{BatchId, Revision, SessionId, UnixMillis};
 
 use crate::desk::{Call, Desk, Fate};
 
+/// What a store does wrong, to see that the scenes notice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Weakness {
+    /// Nothing.
+    #[default]
+    None,
+    /// Guards of records that must still be what was read hold always.
+    Revision,
+    /// Guards of ranges that must be empty hold always.
+    EmptyRange,
+    /// A batch that is repeated is another batch.
+    Repeats,
+    /// A session never ends for its own batches.
+    NoFence,
+}
+
 /// See the module.
 pub struct Gated {
     inner: Arc<dyn Kv>,
     desk: Arc<Desk>,
+    weakness: Weakness,
+    /// A session that nobody ends, and its next sequence.
+    spare: (SessionId, AtomicU64),
 }
 
 impl Gated {
     /// Calls on `inner` wait at `desk`.
-    pub fn new(inner: Arc<dyn Kv>, desk: Arc<Desk>) -> Self {
-        Self { inner, desk }
+    pub async fn new(inner: Arc<dyn Kv>, desk: Arc<Desk>, weakness: Weakness) -> Self {
+        let spare = SessionId::new(u64::MAX);
+        if matches!(weakness, Weakness::Repeats | Weakness::NoFence) {
+            inner.open_session(spare, "spare", UnixMillis(0)).await.expect("opened");
+        }
+        Self { inner, desk, weakness, spare: (spare, AtomicU64::new(1)) }
+    }
+
+    async fn commit_now(&self, id: BatchId, mut batch: Batch) -> Result<Outcome, KvError> {
+        let keeps = |guard: &Guard| match guard {
+            Guard::Revision(..) => self.weakness != Weakness::Revision,
+            Guard::EmptyRange(_) => self.weakness != Weakness::EmptyRange,
+            Guard::Absent(_) | Guard::Exists(_) | Guard::AtMost(..) => true,
+        };
+        batch.guards.retain(keeps);
+        if !matches!(self.weakness, Weakness::Repeats | Weakness::NoFence) {
+            return self.inner.commit(id, batch).await;
+        }
+        let sequence = self.spare.1.fetch_add(1, Ordering::Relaxed);
+        self.inner.commit(BatchId { session: self.spare.0, sequence }, batch).await
     }
 }
 
@@ -49,9 +87,9 @@ impl Kv for Gated {
 
     async fn commit(&self, id: BatchId, batch: Batch) -> Result<Outcome, KvError> {
         match self.desk.point(Call::Commit).await {
-            Fate::Go => self.inner.commit(id, batch).await,
+            Fate::Go => self.commit_now(id, batch).await,
             Fate::LoseReply => {
-                self.inner.commit(id, batch).await?;
+                self.commit_now(id, batch).await?;
                 Ok(Outcome::Unknown)
             }
             Fate::LoseCall => Ok(Outcome::Unknown),

@@ -20,5 +20,7 @@ mod play;
 mod truth;
 mod world;
 
+mod background;
 mod uploads;
+mod weaknesses;
 mod writes;

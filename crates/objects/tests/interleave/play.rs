@@ -4,25 +4,32 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
+use types::DriveId;
 
 use crate::desk::{Call, Desk, Fate, OTHERS};
+use crate::gated::Weakness;
 use crate::model::{Event, Op, State, Told};
 use crate::truth;
-use crate::world::{Woken, World, turn_of_others};
+use crate::world::{DRIVES, Woken, World, turn_of_others};
 
 /// What has happened before.
 #[derive(Clone, Debug)]
 pub enum Given {
     /// A client's request, which succeeds.
     Op(Op),
-    /// A drive goes away, comes back, or is replaced by an empty one; bits of it flip.
-    Away(u64),
-    Back(u64),
-    Wiped(u64),
-    Rotten(u64),
-    /// A round of all background workers of the first engine.
-    Round,
+    /// All drives but the first two are away, or back again.
+    TwoDrives,
+    AllDrives,
+    /// The first drive that has a shard is replaced by an empty one, or bits of it flip.
+    Wiped,
+    Rotten,
+    /// Background workers of the first engine, by name.
+    Upkeep(&'static [&'static str]),
+    /// All engines report the oldest open read, as they do every few seconds.
+    Reports,
 }
 
 /// Who acts.
@@ -47,6 +54,8 @@ pub struct Scene {
     pub faults: usize,
     /// Most times that an actor who could go on is interrupted; `None`: any number.
     pub preemptions: Option<usize>,
+    /// What the store does wrong.
+    pub weakness: Weakness,
 }
 
 /// What may happen next.
@@ -119,7 +128,7 @@ impl fmt::Display for Trace {
 
 /// Plays `scene` as `chooser` wants, and checks what comes of it.
 pub async fn play(scene: &Scene, chooser: &mut dyn Chooser, trace: &mut Trace) {
-    let mut world = World::new(scene.engines).await;
+    let mut world = World::new(scene.engines, scene.weakness).await;
     let mut start = State::new();
     for given in &scene.given {
         set_up(&mut world, &mut start, given).await;
@@ -159,7 +168,6 @@ fn event(actor: &Actor) -> Option<Event> {
 }
 
 async fn set_up(world: &mut World, start: &mut State, given: &Given) {
-    let drive = types::DriveId::new;
     match given {
         Given::Op(op) => {
             let request = world.client(0, op).await;
@@ -167,11 +175,25 @@ async fn set_up(world: &mut World, start: &mut State, given: &Given) {
             assert_eq!(told, start.apply(op), "{op:?}");
             world.quiesce().await;
         }
-        Given::Away(number) => world.drives.set_away(drive(*number), true),
-        Given::Back(number) => world.drives.set_away(drive(*number), false),
-        Given::Wiped(number) => world.drives.wipe(drive(*number)),
-        Given::Rotten(number) => world.drives.rot(drive(*number)),
-        Given::Round => world.round(0).await,
+        Given::TwoDrives => (3..=DRIVES).for_each(|n| world.drives.set_away(DriveId::new(n), true)),
+        Given::AllDrives => {
+            (3..=DRIVES).for_each(|n| world.drives.set_away(DriveId::new(n), false));
+            // What is remembered of the drives is old by then.
+            world.pass(Duration::from_secs(2));
+        }
+        Given::Wiped => world.drives.wipe(world.drives.first_used()),
+        Given::Rotten => world.drives.rot(world.drives.first_used()),
+        Given::Upkeep(names) => {
+            let round = world.upkeep(0, names);
+            world.run(round).await;
+            world.quiesce().await;
+        }
+        Given::Reports => {
+            for engine in 0..world.engines.len() {
+                let report = world.upkeep(engine, &["oldest-read"]);
+                world.run(report).await;
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::bodies::{Content, blob, inline};
 use crate::explore::sample;
+use crate::gated::Weakness;
 use crate::model::{MADE, Op};
 use crate::play::{Given, Player, Scene};
 use crate::writes::pair;
@@ -63,6 +64,7 @@ fn crowds() {
         players: (0..).zip(ops).map(|(at, op)| Player::Client(at % 2, op.clone())).collect(),
         faults: 2,
         preemptions: None,
+        weakness: Weakness::None,
     };
     let complete = Op::Complete(LISTED[1]);
     let ops = [Op::Part(1, blob(3)), complete.clone(), Op::Abort, Op::Part(2, blob(4))];

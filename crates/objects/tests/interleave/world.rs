@@ -24,7 +24,7 @@ use crate::bodies::Content;
 use crate::clock::StepClock;
 use crate::desk::{Desk, OTHERS};
 use crate::drives::Drives;
-use crate::gated::Gated;
+use crate::gated::{Gated, Weakness};
 use crate::model::{MADE, Name, Op, Seen, Told};
 
 const BUCKET: &str = "bucket";
@@ -52,12 +52,13 @@ pub fn wanted() -> Geometry {
 }
 
 impl World {
-    /// An empty bucket, an upload, and `engines` engines.
-    pub async fn new(engines: usize) -> Self {
+    /// An empty bucket, an upload, and `engines` engines on a store with a weakness.
+    pub async fn new(engines: usize, weakness: Weakness) -> Self {
         let desk = Arc::new(Desk::default());
         let clock = Arc::new(StepClock::new(desk.clone()));
         let memory = Memory::new();
-        let kv: Arc<dyn Kv> = Arc::new(Gated::new(memory.clone(), desk.clone()));
+        let kv = Gated::new(memory.clone(), desk.clone(), weakness).await;
+        let kv: Arc<dyn Kv> = Arc::new(kv);
         let ids = (1..=DRIVES).map(DriveId::new);
         let drives = Arc::new(Drives::new(desk.clone(), ids.clone()));
         let gate = Gate::new(memory.clone());
@@ -222,6 +223,7 @@ impl World {
             for name in names {
                 let found = workers.iter_mut().find(|(other, _)| other == name);
                 let (_, worker) = found.unwrap_or_else(|| panic!("there is no worker {name}"));
+                worker.round_asked();
                 work(worker.as_mut()).await;
             }
             Told::Refused
@@ -287,11 +289,6 @@ impl World {
         }
     }
 
-    /// Whether there is a collector.
-    pub fn collects(&self) -> bool {
-        self.workers.iter().flatten().any(|worker| worker.name() == "collect")
-    }
-
     /// What engines have spawned comes to its end.
     pub async fn quiesce(&self) {
         let handle = tokio::runtime::Handle::current();
@@ -314,7 +311,12 @@ impl World {
         }
         self.workers[engine] = workers;
         self.quiesce().await;
-        self.clock.advance_to(self.clock.monotonic() + Duration::from_secs(3600));
+        self.pass(Duration::from_secs(3600));
+    }
+
+    /// Time passes.
+    pub fn pass(&self, time: Duration) {
+        self.clock.advance_to(self.clock.monotonic() + time);
     }
 }
 

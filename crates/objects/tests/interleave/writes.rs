@@ -2,6 +2,7 @@
 
 use crate::bodies::{Content, blob, inline};
 use crate::explore::{exhaust, sample};
+use crate::gated::Weakness;
 use crate::model::Op;
 use crate::play::{Given, Player, Scene};
 
@@ -19,6 +20,7 @@ pub fn pair(name: &'static str, given: &[Op], one: &Op, other: &Op) -> usize {
             ],
             faults: 1,
             preemptions: None,
+            weakness: Weakness::None,
         });
     }
     count
@@ -105,6 +107,7 @@ fn crowds() {
         players: (0..).zip(ops).map(|(at, op)| Player::Client(at % 2, op.clone())).collect(),
         faults: 2,
         preemptions: None,
+        weakness: Weakness::None,
     };
     let put = Op::Put;
     sample(
