@@ -106,38 +106,10 @@ impl<'a> Checker<'a> {
         subject: &Subject,
     ) -> Result<(), KvError> {
         let found = self.get::<blob::Blob>(&blob::key(home, hint.id)).await?;
-        self.agree(found, hint, len, subject);
+        if let Some((kind, message)) = disagreement(found, hint, len) {
+            self.problem(kind, Some(subject.clone()), message);
+        }
         Ok(())
-    }
-
-    pub(super) fn agree(
-        &mut self,
-        found: Found<blob::Blob>,
-        hint: &BlobLocation,
-        len: u64,
-        subject: &Subject,
-    ) {
-        let (kind, message) = match found {
-            Found::Absent => {
-                let message = format!("Blob {}, which it points to, has no record.", hint.id);
-                (ProblemKind::BlobMissing, message)
-            }
-            Found::Good(truth) => {
-                let truth = truth.location;
-                let same = (truth.id, truth.geometry, truth.matrix, truth.len)
-                    == (hint.id, hint.geometry, hint.matrix, hint.len);
-                if same && hint.len == len {
-                    return;
-                }
-                let message = format!(
-                    "It and the record of its blob {} disagree on length or geometry.",
-                    hint.id
-                );
-                (ProblemKind::BlobDisagrees, message)
-            }
-            Found::Bad => return,
-        };
-        self.problem(kind, Some(subject.clone()), message);
     }
 
     /// That the manifest says the same as the object.
@@ -182,6 +154,31 @@ impl<'a> Checker<'a> {
         let subject = self.subject(bucket, key);
         let message = "Bytes are stored beside an object that is not there or does not use them.";
         self.problem(ProblemKind::BodyStray, Some(subject), message);
+    }
+}
+
+/// How the record of a blob contradicts an owner of `len` bytes that points to it.
+pub(super) fn disagreement(
+    found: Found<blob::Blob>,
+    hint: &BlobLocation,
+    len: u64,
+) -> Option<(ProblemKind, String)> {
+    match found {
+        Found::Absent => {
+            let message = format!("Blob {}, which it points to, has no record.", hint.id);
+            Some((ProblemKind::BlobMissing, message))
+        }
+        Found::Good(truth) => {
+            let truth = truth.location;
+            let is_same = (truth.id, truth.geometry, truth.matrix, truth.len)
+                == (hint.id, hint.geometry, hint.matrix, hint.len);
+            let message = || {
+                let id = hint.id;
+                format!("It and the record of its blob {id} disagree on length or geometry.")
+            };
+            (!is_same || hint.len != len).then(|| (ProblemKind::BlobDisagrees, message()))
+        }
+        Found::Bad => None,
     }
 }
 

@@ -4,7 +4,7 @@ use kv::{Entry, KvError};
 use types::UploadId;
 
 use super::cursor::Cursor;
-use super::objects::body_problem;
+use super::objects::{body_problem, disagreement};
 use super::{Around, Checker, Found, Problem, ProblemKind, keys};
 use crate::schema::body::Context;
 use crate::schema::garbage::Candidate;
@@ -79,15 +79,16 @@ impl<'a> Checker<'a> {
                 let key = keys::reference(here.token, Target::Blob(hint.id), owner);
                 let reference = self.get::<Reference>(&key).await?;
                 let found = self.get::<blob::Blob>(&keys::blob(here.token, hint.id)).await?;
-                let owners = self.part_owners(upload, number, here).await?;
-                let subject = owners.into_iter().next().map(|owner| owner.subject);
+                let mut wrong: Vec<_> = disagreement(found, hint, record.len).into_iter().collect();
                 if let Found::Absent = reference {
                     let message =
                         format!("There is no reference to blob {} of part {number}.", hint.id);
-                    self.problem(ProblemKind::ReferenceMissing, subject.clone(), message);
+                    wrong.push((ProblemKind::ReferenceMissing, message));
                 }
-                if let Some(subject) = subject {
-                    self.agree(found, hint, record.len, &subject);
+                for (kind, message) in wrong {
+                    let owners = self.part_owners(upload, number, here).await?;
+                    let subject = owners.into_iter().next().map(|owner| owner.subject);
+                    self.problem(kind, subject, message);
                 }
             }
             None if record.len > 0 => {
@@ -166,10 +167,9 @@ impl<'a> Checker<'a> {
                 format!("Nothing uses part set {upload}, and it is not filed as garbage.");
             self.problem(ProblemKind::NotFiled, None, message);
         }
-        let owners = self.owners(target, here).await?;
-        let subject = owners.first().map(|owner| owner.subject.clone());
         let Ok(record) = Manifest::decode(&entry.value) else {
-            self.undecodable("manifest", subject, entry);
+            let owner = self.owners(target, here).await?.into_iter().next();
+            self.undecodable("manifest", owner.map(|owner| owner.subject), entry);
             return Ok(());
         };
         let lens = self.part_lens(upload, &record, here).await?;
@@ -191,12 +191,14 @@ impl<'a> Checker<'a> {
                     missing.len()
                 );
                 let model = Problem::new(ProblemKind::ObjectLost, message);
+                let owners = self.owners(target, here).await?;
                 self.tell_lost(&owners, std::slice::from_ref(&(from..to)), &model);
             }
             Some(_) => {}
             None if Manifest::of(lens, record.completed) != record => {
                 let message = "The manifest of its parts is not what they add up to.";
-                self.problem(ProblemKind::Manifest, subject, message);
+                let owner = self.owners(target, here).await?.into_iter().next();
+                self.problem(ProblemKind::Manifest, owner.map(|owner| owner.subject), message);
             }
             None => {}
         }

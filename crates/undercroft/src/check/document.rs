@@ -9,7 +9,7 @@ use types::DriveId;
 /// Version of the document. Fields may be added without a change of it.
 const VERSION: u32 = 1;
 
-/// Problems that are kept in memory and listed.
+/// Problems that are kept in memory and listed: so many that lose something, and so many others.
 const PROBLEMS_MAX: usize = 100_000;
 
 /// Everything that a check says.
@@ -79,6 +79,9 @@ pub(super) struct Lost {
 #[serde(transparent)]
 pub(super) struct Problems {
     listed: Vec<Problem>,
+    /// How many of `listed` are bad, and how many are not.
+    #[serde(skip)]
+    counts: [usize; 2],
     #[serde(skip)]
     left_out: u64,
     #[serde(skip)]
@@ -88,7 +91,10 @@ pub(super) struct Problems {
 impl Problems {
     pub(super) fn push(&mut self, problem: Problem) {
         self.worst = self.worst.max(problem.rank);
-        if self.listed.len() < PROBLEMS_MAX {
+        let [bad, others] = &mut self.counts;
+        let count = if problem.rank > 1 { bad } else { others };
+        if *count < PROBLEMS_MAX {
+            *count += 1;
             self.listed.push(problem);
         } else {
             self.left_out += 1;

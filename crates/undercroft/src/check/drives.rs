@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use objects::check::{Copies, Harm, Severity};
+use objects::check::{Copies, Harm, ProblemKind, Severity};
 use shards::check::{self, FoundCopy, Observer, Trouble};
 use types::DriveId;
 
@@ -19,6 +19,8 @@ pub(super) struct Collector<'a> {
     document: &'a mut Document,
     /// What to show on the terminal in front of the bytes read.
     progress: Option<String>,
+    /// No record will be compared with the copies: what is wrong with them is told at once.
+    alone: bool,
     bytes: u64,
     shown: u64,
     live: u64,
@@ -26,18 +28,34 @@ pub(super) struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    /// Of the drive at `dir`.
+    /// Of the drive at `dir`. `alone`: there are no records to compare with.
     pub(super) fn new(
         drive: DriveId,
         dir: &'a Path,
         copies: &'a mut Copies,
         document: &'a mut Document,
         progress: Option<String>,
+        alone: bool,
     ) -> Self {
+        let (bytes, shown, live, torn) = (0, 0, 0, 0);
         let collector =
-            Self { drive, dir, copies, document, progress, bytes: 0, shown: 0, live: 0, torn: 0 };
+            Self { drive, dir, copies, document, progress, alone, bytes, shown, live, torn };
         collector.show();
         collector
+    }
+
+    fn tell(&mut self, copy: &FoundCopy<'_>) {
+        let kind = ProblemKind::CopyDamaged;
+        let check::FoundCopy { id, detail, .. } = copy;
+        let message =
+            format!("Shard {} of blob {}, copy {}: {detail}.", id.index, id.blob, id.copy);
+        let problem = objects::check::Problem {
+            drive: Some(self.drive),
+            path: Some(self.full_path(copy.path)),
+            blob: Some(id.blob),
+            ..objects::check::Problem::new(kind, message)
+        };
+        self.document.problems.push(of_record(problem));
     }
 
     fn show(&self) {
@@ -66,6 +84,9 @@ impl Observer for Collector<'_> {
         let is_torn = copy.harm == Some(check::Harm::Torn);
         self.torn += u64::from(is_torn);
         self.live += u64::from(!is_torn);
+        if self.alone && copy.harm.is_some() && !is_torn {
+            self.tell(&copy);
+        }
         let harm = copy.harm.map(|harm| {
             let is_readable = copy.header.is_some() && harm != check::Harm::Torn;
             let torn = "it was not sealed and reads as if a crash had torn it: ";
@@ -108,8 +129,7 @@ impl Observer for Collector<'_> {
 
 /// Name for programs, severity, and what repairs it.
 fn about(trouble: Trouble) -> (&'static str, Severity, &'static str) {
-    const INDEX: &str =
-        "Nothing is lost: the records are read instead. Scrubbing writes the index again once the store is started.";
+    const INDEX: &str = "Nothing is lost: the records are read instead. Scrubbing writes the index again once the store is started.";
     let (name, severity, remedy) = match trouble {
         Trouble::UnknownName => {
             ("unknown_name", Severity::Note, "It is left alone; remove it if nobody needs it.")

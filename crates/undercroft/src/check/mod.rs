@@ -21,6 +21,7 @@ use runtime::Runtime;
 use runtime::disk::{Disk, RealDisk};
 use shards::OpenError;
 use shards::check::DriveCheck;
+use types::DriveId;
 
 use crate::cluster::{AtRest, drive_dirs, metadata_at_rest};
 use crate::config::{Mode, serve_places};
@@ -110,7 +111,9 @@ fn check(args: CheckArgs, document: &mut Document) -> anyhow::Result<()> {
     let mut copies = Copies::default();
     let cluster = metadata.as_ref().ok().and_then(|at| at.record.as_ref());
     let cluster = cluster.map(|record| record.id.clone());
-    verify_drives(found, cluster.as_deref(), layout.as_ref(), &mut copies, document);
+    let records = metadata.as_ref().ok().map(|_| (cluster.as_deref(), layout.as_ref()));
+    // No store starts before the end, not even without its metadata.
+    let _locked = verify_drives(found, records, &mut copies, document);
     let AtRest { kv, .. } =
         metadata.context("only the drives were checked, and not what is on them for whom")?;
     executor
@@ -169,24 +172,33 @@ impl Finder {
     }
 }
 
+impl Place {
+    fn id(&self) -> Option<DriveId> {
+        self.drive.as_ref().ok().map(|drive| drive.identity().drive)
+    }
+}
+
+/// Verifies all drives; `records` is what the metadata says of them, if it can be read. They stay locked.
 fn verify_drives(
     found: Finder,
-    cluster: Option<&str>,
-    layout: Option<&Layout>,
+    records: Option<(Option<&str>, Option<&Layout>)>,
     copies: &mut Copies,
     document: &mut Document,
-) {
+) -> Vec<DriveCheck> {
+    let (cluster, layout) = records.unwrap_or_default();
     let total = found.drives.len();
+    let present: BTreeSet<DriveId> = found.drives.iter().filter_map(Place::id).collect();
     let mut seen = BTreeSet::new();
+    let mut locked = Vec::new();
     for (number, place) in found.drives.into_iter().enumerate() {
         let shown = place.path.display().to_string();
         let check = match place.drive {
             Ok(check) => check,
             Err(error) => {
-                let known = layout.and_then(|layout| {
-                    layout.drives.iter().find(|drive| drive.path_hint == place.hint)
-                });
-                document.unusable(known.map(|drive| drive.id), &shown, &error);
+                let known = layout.iter().flat_map(|layout| &layout.drives);
+                let mut known = known.filter(|drive| !present.contains(&drive.id));
+                let last_here = known.find(|drive| drive.path_hint == place.hint);
+                document.unusable(last_here.map(|drive| drive.id), &shown, &error);
                 continue;
             }
         };
@@ -203,12 +215,20 @@ fn verify_drives(
         let progress = std::io::stderr()
             .is_terminal()
             .then(|| format!("Drive {} of {total}, {shown}", number + 1));
-        let mut observer =
-            drives::Collector::new(identity.drive, &place.path, copies, document, progress);
+        let mut observer = drives::Collector::new(
+            identity.drive,
+            &place.path,
+            copies,
+            document,
+            progress,
+            records.is_none(),
+        );
         let counts = check.run(&mut observer);
         let live = observer.finish();
         document.drives.push(Drive::checked(identity.drive, shown, counts, live));
+        locked.push(check);
     }
+    locked
 }
 
 impl Document {
