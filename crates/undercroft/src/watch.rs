@@ -72,7 +72,7 @@ enum Task {
 #[derive(Debug)]
 struct Sight {
     found: Found,
-    /// Whether that is the very directory that the open store has.
+    /// Whether that is the very directory that the open store has, and has had all the time.
     is_ours: bool,
     /// Whether the metadata directory is there.
     has_meta: bool,
@@ -149,6 +149,10 @@ impl Worker for DriveWatch {
         }
         Ok(Progress::Idle(pause))
     }
+
+    fn round_asked(&mut self) {
+        self.drives.iter_mut().for_each(|drive| drive.next_look = Duration::ZERO);
+    }
 }
 
 impl Watched {
@@ -185,7 +189,7 @@ impl Watched {
         let store = shared.carrier.store_of(self.id);
         let looked = on_thread("drive-look", move || Sight {
             found: look_at(maker.disk(), &path),
-            is_ours: store.is_some_and(|store| store.is_in_place()),
+            is_ours: store.is_some_and(|store| !store.is_lost() && store.is_in_place()),
             has_meta: maker.disk().exists(&meta).unwrap_or(false),
         });
         self.task = Some((Task::Look(looked), now));
@@ -338,9 +342,9 @@ fn judge(
     };
     match (is_attached, &sight.found) {
         (true, _) if is_it && sight.is_ours => Verdict::Fine,
-        (true, _) if is_it => {
-            Verdict::Lost("its directory was exchanged for another of the same drive".to_owned())
-        }
+        (true, _) if is_it => Verdict::Lost(
+            "its directory was away for a moment, or exchanged for another".to_owned(),
+        ),
         (true, found) if sight.is_ours => Verdict::Doubtful(lacks(found)),
         (true, found) => Verdict::Lost(lacks(found)),
         (false, _) if is_it => Verdict::Back,
