@@ -1,9 +1,11 @@
 //! Giving space back inside segments: each drive in turn, a piece at a time.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use net::DriveState;
+use net::{Compacted, DriveState, ShardError};
 use runtime::{Gauge, Progress, Urgency, Worker};
+use types::DriveId;
 
 use crate::engine::Engine;
 
@@ -11,20 +13,38 @@ use crate::engine::Engine;
 const PIECE_BYTES: u64 = 8 << 20;
 /// How often drives are looked at when there was nothing to do.
 const INTERVAL: Duration = Duration::from_secs(30);
+/// Others wait for the turn: a drive that takes longer goes on by itself, and is left alone for a while.
+const PIECE_MAX: Duration = Duration::from_secs(5);
+const LEFT_ALONE: Duration = Duration::from_secs(600);
 
 /// The worker.
 pub(crate) struct Compactor {
     engine: Engine,
     /// Which drive of the layout is next.
     at: usize,
-    /// Whether this round has found anything.
+    /// Whether this round has come to anything.
     found: bool,
+    /// Drives that were too slow, and until when, on the monotonic clock.
+    slow: HashMap<DriveId, Duration>,
     freed: u64,
 }
 
 impl Compactor {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine, at: 0, found: false, freed: 0 }
+        Self { engine, at: 0, found: false, slow: HashMap::new(), freed: 0 }
+    }
+
+    async fn compact(&mut self, drive: DriveId) -> Result<Compacted, ShardError> {
+        let inner = &self.engine.inner;
+        let _turn = inner.throttle.turn(Urgency::Upkeep).await;
+        tokio::select! {
+            compacted = inner.carrier.compact(drive, PIECE_BYTES) => compacted,
+            () = inner.runtime.clock.sleep(PIECE_MAX) => {
+                tracing::warn!(%drive, "compaction takes too long; this drive is left alone for a while");
+                self.slow.insert(drive, inner.runtime.clock.monotonic() + LEFT_ALONE);
+                Ok(Compacted::default())
+            }
+        }
     }
 }
 
@@ -49,13 +69,15 @@ impl Worker for Compactor {
         self.at += 1;
         // Also a full drive: that is where it helps most. A suspect one is left as it is.
         let state = inner.carrier.status(drive).await.state;
-        if !matches!(state, DriveState::Up | DriveState::Full) {
+        let slow =
+            self.slow.get(&drive).is_some_and(|&until| inner.runtime.clock.monotonic() < until);
+        if slow || !matches!(state, DriveState::Up | DriveState::Full) {
             return Ok(Progress::More);
         }
-        let _turn = inner.throttle.turn(Urgency::Upkeep).await;
-        let piece = inner.carrier.compact(drive, PIECE_BYTES).await.map_err(|e| e.to_string())?;
+        let piece = self.compact(drive).await.map_err(|error| error.to_string())?;
         self.freed += piece.freed_bytes;
-        self.found |= piece.more;
+        // A drive without room for a copy would do more and cannot.
+        self.found |= piece.more && piece.moved_bytes + piece.freed_bytes > 0;
         Ok(Progress::More)
     }
 

@@ -335,4 +335,7 @@ async fn ten_thousand_parts_are_one_commit() {
         let info = world.engine.head_object(world.on("a").await, request).await.expect("a part");
         assert_eq!((info.range, info.parts), (begins..begins + len(number), Some(10_000)));
     }
+    assert!(world.delete("a").await);
+    crate::collect::ends_clean(&world).await;
+    assert_eq!(world.check().await.parts, 0);
 }
