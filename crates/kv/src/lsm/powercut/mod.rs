@@ -39,10 +39,10 @@ use workload::{Ack, Batches, Expected};
 
 /// Crash states that one run checks, by where in the history they are.
 const STATES: [(Place, usize); 4] =
-    [(Place::Files, 150), (Place::Commits, 110), (Place::Filling, 15), (Place::Rotation, 45)];
+    [(Place::Files, 120), (Place::Commits, 90), (Place::Filling, 8), (Place::Rotation, 32)];
 /// States that a second process begins with, and how many of its own are checked of each.
-const AGAIN: usize = 8;
-const STATES_AGAIN: [(Place, usize); 2] = [(Place::Files, 7), (Place::Commits, 7)];
+const AGAIN: usize = 6;
+const STATES_AGAIN: [(Place, usize); 2] = [(Place::Files, 6), (Place::Commits, 6)];
 /// Every so many states the store is opened a second time.
 const OPENED_TWICE: usize = 4;
 const THREADS: usize = 2;

@@ -16,8 +16,10 @@ use crate::{Entry, Guard};
 /// The session that commits, and one that ends on the way.
 pub(super) const WRITER: SessionId = SessionId::new(1);
 pub(super) const OTHER: SessionId = SessionId::new(2);
-/// Sequences of small batches, then of those that fill the library's journal, then of small ones again.
+/// Sequences of small batches, then of those that fill the library's journal, then of small ones again. The
+/// store is closed and opened once among the first.
 const SMALL: u64 = 420;
+const REOPENED: u64 = 80;
 const BIG: u64 = 68;
 const MORE: u64 = 240;
 /// Sequences of a process that begins with what a crash has left, from and up to.
@@ -218,12 +220,12 @@ pub(super) async fn run(root: &Path) {
         process.commit(&store, AGAIN, WRITERS).await;
         return;
     }
-    process.commit(&store, 1..SMALL / 2, WRITERS).await;
+    process.commit(&store, 1..REOPENED, WRITERS).await;
     process.ack(Ack::Ended(store.end_session(OTHER).await.expect("ends")));
     store.close(Duration::from_secs(60)).await.expect("closes");
     drop(store);
     let store = process.open();
-    process.commit(&store, SMALL / 2..SMALL, WRITERS).await;
+    process.commit(&store, REOPENED..SMALL, WRITERS).await;
     // One by one: of several in one commit only the last value of a key is written.
     process.commit(&store, SMALL..SMALL + BIG, 1).await;
     process.commit(&store, SMALL + BIG..SMALL + BIG + MORE, WRITERS).await;
