@@ -93,7 +93,7 @@ impl Engine {
     async fn second_look(&self, drive: DriveId, id: ShardId) -> Result<Option<Case>, Failure> {
         let again = match self.verify_one(drive, id).await {
             Ok(Some(again)) => again,
-            Ok(None) => return Ok(None),
+            Ok(None) | Err(ShardError::Away(_)) => return Ok(None),
             Err(error) => {
                 // Not even that can be read.
                 tracing::warn!(%drive, shard = ?id, %error, "a damaged shard cannot be read again");

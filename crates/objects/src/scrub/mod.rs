@@ -9,7 +9,12 @@ mod pace;
 mod sweep;
 mod verify;
 
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use net::ShardError;
+use types::DriveId;
 
 use crate::engine::Engine;
 
@@ -60,6 +65,23 @@ impl Engine {
             orphans: read(&figures.orphans),
             passes: read(&figures.passes),
             blobs: read(&figures.blobs),
+        }
+    }
+}
+
+impl Engine {
+    /// Waits for a drive, but not for ever: a disk may hang.
+    async fn patiently<T>(
+        &self,
+        drive: DriveId,
+        patience: Duration,
+        answer: impl Future<Output = Result<T, ShardError>>,
+    ) -> Result<T, ShardError> {
+        tokio::select! {
+            answer = answer => answer,
+            () = self.inner.runtime.clock.sleep(patience) => {
+                Err(ShardError::Io { drive, message: "it does not answer".to_owned() })
+            }
         }
     }
 }

@@ -34,6 +34,8 @@ const AFTER_START: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Rounds follow each other no faster, however short a scrub pass is.
 const ROUND_EVERY_MIN: Duration = Duration::from_secs(600);
+/// A drive that takes longer to say what it has is left out.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Blobs of a piece.
 const PIECE_MIN: u64 = 8;
 /// See [`PIECE_MIN`].
@@ -230,7 +232,8 @@ impl Engine {
             Some(ShardId { blob: location.id, index: place.index, copy: place.copy })
         };
         let ids: Vec<ShardId> = places.iter().filter_map(id).collect();
-        let presences = self.inner.carrier.presence(drive, ids).await?;
+        let ask = self.inner.carrier.presence(drive, ids);
+        let presences = self.patiently(drive, PATIENCE, ask).await?;
         let lost = places.iter().zip(presences).filter_map(|((at, place), presence)| {
             let fault = match presence {
                 Presence::Whole => return None,

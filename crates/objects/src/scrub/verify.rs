@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use kv::Batch;
 use net::{DriveState, ScrubBudget, ScrubSlice, ShardError};
 use runtime::{Gauge, Progress, Urgency, Worker};
 use types::DriveId;
 
 use super::add;
-use super::judge::Verdict;
 use super::pace::{self, Size, Tour};
 use crate::engine::Engine;
 use crate::error::Failure;
@@ -26,6 +26,8 @@ const PIECE_BYTES: u64 = 8 << 20;
 const PIECE_SHARDS: u64 = 256;
 /// A piece of full size has as many parts; smaller pieces have fewer.
 const PARTS: u64 = 64;
+/// A piece that takes longer is given up: the drive hangs. A large shard on a slow disk takes its time.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// How soon a drive that has come is noticed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -112,17 +114,18 @@ impl Scrub {
             bytes: tour.piece(PIECE_BYTES * parts / PARTS),
             shards: usize::try_from(PIECE_SHARDS * parts / PARTS).unwrap_or(1),
         };
+        let look = async {
+            let slice = engine.inner.carrier.scrub(drive, after, budget).await?;
+            let verdict = engine.judge(drive, &slice.seen).await;
+            Ok((slice, verdict))
+        };
         let turn = engine.throttle().turn(Urgency::Upkeep).await;
         let began = self.now();
-        let scrubbed = engine.inner.carrier.scrub(drive, after, budget).await;
-        let judged = match &scrubbed {
-            Ok(slice) => engine.judge(drive, &slice.seen).await,
-            Err(_) => Ok(Verdict::default()),
-        };
+        let looked = engine.patiently(drive, PATIENCE, look).await;
         self.size.took(self.now().saturating_sub(began));
         drop(turn);
-        let slice = match scrubbed {
-            Ok(slice) => slice,
+        let (slice, verdict) = match looked {
+            Ok(looked) => looked,
             Err(error) => {
                 self.break_off(drive);
                 // It is told elsewhere that a drive is away.
@@ -130,14 +133,15 @@ impl Scrub {
                 return if is_away { Ok(()) } else { Err(error.to_string()) };
             }
         };
-        let settled = async {
-            let verdict = judged?;
+        let settle = async {
+            let verdict = verdict?;
             engine.file_repair(&verdict.findings).await?;
             engine.settle_strays(drive, &verdict.strays).await?;
             Ok::<usize, Failure>(verdict.findings.len())
         };
+        let settled = engine.patiently(drive, PATIENCE, settle.map(Ok)).await;
         // When this fails, the piece is verified again.
-        let damaged = settled.await.map_err(|failure| failure.to_string())?;
+        let damaged = settled.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
         self.account(drive, &slice, damaged).await.map_err(|failure| failure.to_string())
     }
 
