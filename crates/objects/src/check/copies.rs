@@ -115,11 +115,6 @@ impl Copies {
         }
     }
 
-    /// Whether the drive was looked at.
-    pub(super) fn has_drive(&self, drive: DriveId) -> bool {
-        self.drives.contains_key(&drive)
-    }
-
     /// Live copies, of all drives.
     pub(super) fn live(&self) -> u64 {
         let rows = self.drives.values().flat_map(|drive| &drive.rows);

@@ -212,7 +212,7 @@ async fn every_record_that_does_not_decode_is_named() {
     let found = store.with(&[(unknown, junk())]).await;
     assert_eq!(found, one(Kind::UnknownRecord, ""));
     assert_eq!(Kind::UnknownRecord.severity(), Severity::Note);
-    let short = Key::new([&store.keys(Of::Blob).await[0].as_bytes()[..], b"x"].concat());
+    let short = Key::new([store.keys(Of::Blob).await[0].as_bytes(), b"x"].concat());
     let found = store.with(&[(short.expect("a key"), junk())]).await;
     assert_eq!(found, one(Kind::Key, ""));
 }

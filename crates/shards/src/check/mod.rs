@@ -255,7 +255,7 @@ impl Check<'_> {
             if entry.is_dir && depth < 4 {
                 self.quarantined(&path, depth + 1);
             } else {
-                self.problem(Trouble::Quarantined, &path, "it was damaged and was put aside");
+                self.problem(Trouble::Quarantined, &path, "it was put aside, as nobody could make sense of it");
             }
         }
     }

@@ -263,7 +263,7 @@ fn disagreement(
     {
         Some("its trailer counts other shards than its index has")
     } else if !fences.map(|entry| entry.header.id).eq(tables.fences.iter().copied())
-        || tables.last != ids().last()
+        || tables.last != ids().next_back()
     {
         Some("its tables name other pages than it has")
     } else if live as usize != entries.len()

@@ -102,7 +102,7 @@ impl Check<'_> {
     ) -> std::io::Result<Option<Segment>> {
         let len = file.len()?;
         let head = file.read_vec(len.min(SEGMENT_RECORDS_OFFSET) as usize, 0, true)?;
-        let Some(header) = self.header(&head, number, path) else { return Ok(None) };
+        let Some(header) = self.header(&head, len, number, path) else { return Ok(None) };
         let mut segment =
             Segment { number, path: path.to_owned(), salt: header.salt, footer: Footer::Absent };
         let Some(at) = len.checked_sub(TRAILER_BYTES as u64) else { return Ok(Some(segment)) };
@@ -136,7 +136,7 @@ impl Check<'_> {
     }
 
     /// Both copies of the header; `None` when there is none to believe, or it is of another segment.
-    fn header(&mut self, head: &[u8], number: u64, path: &str) -> Option<SegmentHeader> {
+    fn header(&mut self, head: &[u8], len: u64, number: u64, path: &str) -> Option<SegmentHeader> {
         let (first, second) = head.split_at(head.len().min(SECOND_HEADER));
         let copies = [first, second].map(codec::decode_segment_header);
         let header = match copies {
@@ -146,7 +146,10 @@ impl Check<'_> {
             }
             [Ok(header), _] | [_, Ok(header)] => header,
             // It was being made: records are written only behind a durable header.
-            _ if (head.len() as u64) < SEGMENT_RECORDS_OFFSET => return None,
+            _ if len <= SEGMENT_RECORDS_OFFSET => {
+                self.counts.unsealed += 1;
+                return None;
+            }
             _ => {
                 let detail = "neither copy of its header verifies";
                 self.problem(Trouble::SegmentUnreadable, path, detail);

@@ -137,7 +137,7 @@ fn about(trouble: Trouble) -> (&'static str, Severity, &'static str) {
         Trouble::Quarantined => (
             "quarantined",
             Severity::Note,
-            "What it held was made again elsewhere; remove it when nobody wants to look at it.",
+            "Nothing reads it any more; remove it when nobody wants to look at it.",
         ),
         Trouble::Padding => {
             ("padding", Severity::Note, "Nothing is lost: the bytes hold nothing. Watch this disk.")
@@ -150,12 +150,12 @@ fn about(trouble: Trouble) -> (&'static str, Severity, &'static str) {
         Trouble::SegmentUnreadable => (
             "segment_unreadable",
             Severity::Damaged,
-            "What was in it is made again from other drives once the store is started.",
+            "What was in it is made again from other drives once the store is started, which puts the file aside in quarantine.",
         ),
         Trouble::SegmentMisplaced => (
             "segment_misplaced",
             Severity::Damaged,
-            "Move the file to the drive and the name that its header says, while the store is stopped.",
+            "Move the file to the drive and the name that its header says, before the store is started, which would put it aside in quarantine.",
         ),
         Trouble::Trailer => ("segment_trailer", Severity::Damaged, INDEX),
         Trouble::Tables => ("segment_tables", Severity::Damaged, INDEX),
