@@ -99,9 +99,10 @@ impl Engine {
             as_geometry = %moving.new.geometry, owners = moving.switched, "a blob was encoded again");
         let tasks = self.tasks_of(home, &location).await?;
         let mut ledger = Ledger::new(self.now());
+        // A copy that was made meanwhile has the old blob, too, and is to be switched another time.
+        ledger.guard(Guard::EmptyRange(reference::range(home, Target::Blob(id))));
         replace_tasks(&mut ledger, home, id, &tasks, None);
-        self.commit_once(ledger.finish()).await?;
-        Ok(true)
+        Ok(matches!(self.commit_once(ledger.finish()).await?, Verdict::Committed(_)))
     }
 
     /// Writes the bytes of a blob as a new one.
