@@ -22,6 +22,8 @@ const LOG_LINES: usize = 2000;
 /// How to start a server.
 #[derive(Clone, Debug)]
 pub struct Launch {
+    /// What starts the binary: a program and its arguments, or nothing.
+    wrapper: Vec<String>,
     args: Vec<String>,
     environment: Vec<(String, String)>,
     working_dir: PathBuf,
@@ -45,6 +47,7 @@ impl Launch {
 
     fn subcommand(scratch: &Scratch, name: &str) -> Self {
         let launch = Self {
+            wrapper: Vec::new(),
             args: vec![name.to_owned()],
             environment: Vec::new(),
             working_dir: scratch.path().to_owned(),
@@ -61,6 +64,33 @@ impl Launch {
     pub fn arg(mut self, text: impl Into<String>) -> Self {
         self.args.push(text.into());
         self
+    }
+
+    /// With a small file system in memory at each of these folders of `scratch`, which only the server sees, and
+    /// which are gone with it. `None` where the system does not let us.
+    ///
+    /// # Panics
+    /// When a folder cannot be made.
+    #[must_use]
+    pub fn on_small_disks(mut self, scratch: &Scratch, drives: &[&str], mib: u64) -> Option<Self> {
+        let mounts: Vec<String> = drives
+            .iter()
+            .map(|name| {
+                format!("mount -t tmpfs -o size={mib}m uc '{}'", scratch.folder(name).display())
+            })
+            .collect();
+        let mounts = mounts.join(" && ");
+        let path = std::env::var("PATH").unwrap_or_default();
+        // As root in a namespace of mounts; as anybody else in one of users, too, where that is allowed.
+        let is_allowed = |flags: &&str| {
+            let mut trial = Command::new("unshare");
+            trial.args([flags, "sh", "-c", &mounts]).stdout(Stdio::null()).stderr(Stdio::null());
+            trial.status().is_ok_and(|status| status.success())
+        };
+        let flags = ["-m", "-rm"].into_iter().find(is_allowed)?;
+        let script = format!("{mounts} && exec \"$@\"");
+        self.wrapper = ["unshare", flags, "sh", "-c", &script, "sh"].map(str::to_owned).to_vec();
+        Some(self.env("PATH", &path))
     }
 
     /// One more variable.
@@ -127,8 +157,10 @@ impl Launch {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(server_binary());
-        command.args(&self.args).current_dir(&self.working_dir).env_clear().stdin(Stdio::null());
+        let binary = server_binary().display().to_string();
+        let mut words = self.wrapper.iter().chain([&binary]).chain(&self.args);
+        let mut command = Command::new(words.next().expect("there is a binary"));
+        command.args(words).current_dir(&self.working_dir).env_clear().stdin(Stdio::null());
         command.env("HOME", &self.working_dir).env("RUST_BACKTRACE", "1");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
