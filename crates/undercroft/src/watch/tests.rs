@@ -205,6 +205,30 @@ async fn when_all_is_gone_nothing_is_made_anew() {
     assert!((1..=3).all(|node| place.trouble(node).is_some()));
 }
 
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_no_other_drive() {
+    let mut place = Place::new(true).await;
+    let (never, answer) = oneshot::channel();
+    place.watch.drives[0].task = Some((Task::Close(answer), Duration::ZERO));
+    let former = place.cluster.carrier.store_of(place.id(2)).expect("open");
+    std::fs::remove_dir_all(place.path("node-2")).expect("removed");
+    let id = place.id(2);
+    let is_new = move |place: &Place| {
+        let now = place.cluster.carrier.store_of(id);
+        now.is_some_and(|now| !Arc::ptr_eq(&now, &former))
+    };
+    place.until("another store", is_new).await;
+    place.watch.drives[0].say_slow(&place.watch.shared);
+    assert!(place.trouble(1).is_some_and(|why| why.contains("restarted")));
+    assert!(
+        matches!(place.watch.drives[0].task, Some((Task::Close(_), _))),
+        "nothing else is done there"
+    );
+    never.send(()).expect("it is waited for");
+    place.until("looked at again", |place| place.watch.drives[0].task.is_none()).await;
+    place.close().await;
+}
+
 fn identity(cluster: &str, drive: u64) -> Identity {
     let (drive, node) = (DriveId::new(drive), NodeId::new(1));
     Identity { v: 1, cluster: cluster.to_owned(), drive, node, created_at_ms: 0 }
