@@ -237,3 +237,63 @@ pub(crate) fn task_for(
     };
     (u8::try_from(margin).unwrap_or(u8::MAX), task)
 }
+
+#[cfg(test)]
+mod tests {
+    use types::BucketId;
+
+    use super::*;
+    use crate::schema::location::testing::sample;
+
+    fn missed(index: u8, copy: u64, fault: Fault) -> Missed {
+        Missed { index, copy: CopyId::new(copy), fault }
+    }
+
+    fn finding(copies: Vec<Missed>) -> Finding {
+        let home = Home::of(BucketId::new(7));
+        Finding { home, blob: sample().id, reason: Reason::Scrub, copies }
+    }
+
+    fn stored(margin: u8, task: Repair) -> Stored {
+        Stored { margin, task, revision: Revision(1) }
+    }
+
+    #[test]
+    fn a_blob_has_one_task_that_says_all_that_was_found() {
+        // 2+1, copies c0 to c2.
+        let location = sample();
+        let one = finding(vec![missed(1, 0xc1, Fault::Missing), missed(2, 0xff, Fault::Corrupt)]);
+        let (margin, task) = merged(&location, &[], &one).expect("news");
+        assert_eq!((margin, &task.missed), (0, &vec![1]));
+        // A copy that the record does not name is nobody's business.
+        assert_eq!(task.copies, [missed(1, 0xc1, Fault::Missing)]);
+        let known = [stored(margin, task)];
+        assert_eq!(merged(&location, &known, &one), None, "no news");
+        let worse = finding(vec![missed(1, 0xc1, Fault::Corrupt), missed(0, 0xc0, Fault::Away)]);
+        let (margin, task) = merged(&location, &known, &worse).expect("news");
+        assert_eq!((margin, task.missed), (0, vec![0, 1]));
+        assert_eq!(task.copies, [missed(0, 0xc0, Fault::Away), missed(1, 0xc1, Fault::Corrupt)]);
+        assert_eq!(merged(&location, &[], &finding(vec![])), None, "nothing is wrong");
+        let mut fewer = location.clone();
+        fewer.copies.pop();
+        let (margin, task) = merged(&fewer, &[], &finding(vec![])).expect("a shard without a copy");
+        assert_eq!((margin, task.missed, task.copies), (0, vec![2], vec![]));
+    }
+
+    #[test]
+    fn a_wish_for_another_geometry_is_kept_and_old_tasks_are_understood() {
+        let location = sample();
+        let old = |reason, missed| {
+            let (home, filed_at) = (BucketId::new(7), types::UnixMillis(0));
+            stored(1, Repair { home, reason, missed, filed_at, copies: vec![] })
+        };
+        let news = finding(vec![missed(0, 0xc0, Fault::Missing)]);
+        let small = [old(Reason::SmallGeometry, vec![])];
+        let (margin, task) = merged(&location, &small, &news).expect("news");
+        assert_eq!((margin, task.reason, task.missed), (0, Reason::SmallGeometry, vec![0]));
+        let read = [old(Reason::Read, vec![2])];
+        let (_, task) = merged(&location, &read, &news).expect("news");
+        assert_eq!(task.missed, [0, 2]);
+        assert_eq!(task.copies[1], missed(2, 0xc2, Fault::Corrupt), "to be looked at closely");
+    }
+}

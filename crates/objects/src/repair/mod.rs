@@ -11,7 +11,7 @@ mod mend;
 mod plan;
 mod queue;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -60,7 +60,11 @@ pub(crate) struct Repairer {
     asked: bool,
     /// Whether tasks went since the last census.
     changed: bool,
-    reencodes: Vec<Box<Job>>,
+    reencodes: VecDeque<Job>,
+    /// Whether one was encoded again in this round: there may be more than were remembered.
+    reencoded: bool,
+    /// Whether the queue has given out all tasks of this round.
+    round_over: bool,
     lost: HashSet<BlobId>,
     doubts: Mutex<Vec<Doubt>>,
     bytes: u64,
@@ -77,7 +81,9 @@ impl Repairer {
             sweeps: 0,
             asked: false,
             changed: false,
-            reencodes: Vec::new(),
+            reencodes: VecDeque::new(),
+            reencoded: false,
+            round_over: false,
             lost: HashSet::new(),
             doubts: Mutex::default(),
             bytes: 0,
@@ -122,14 +128,12 @@ impl Repairer {
         if std::mem::take(&mut self.asked) || sweeps != self.sweeps {
             self.sweeps = sweeps;
             self.queue.wake();
-            self.rest_until = None;
         } else if filed {
             self.queue.restart();
-            self.rest_until = None;
+        } else if self.rest_until.is_none_or(|until| self.monotonic() < until) {
+            return;
         }
-        if self.rest_until.is_some_and(|until| self.monotonic() >= until) {
-            self.rest_until = None;
-        }
+        (self.rest_until, self.round_over) = (None, false);
     }
 
     async fn work(&mut self) -> Result<Progress, Failure> {
@@ -139,11 +143,26 @@ impl Repairer {
             return Ok(Progress::Idle(LOOK));
         }
         self.engine.settle(&self.doubts).await?;
-        let now = self.monotonic();
-        let kv = self.engine.inner.kv.clone();
-        let tasks = self.queue.next(kv.as_ref(), AT_ONCE, now).await.map_err(Failure::from)?;
-        if tasks.is_empty() {
+        if !self.round_over {
+            let (kv, now) = (self.engine.inner.kv.clone(), self.monotonic());
+            let tasks = self.queue.next(kv.as_ref(), AT_ONCE, now).await.map_err(Failure::from)?;
+            self.round_over = tasks.is_empty();
+            self.follow(tasks).await?;
+        } else if let Some(job) = self.reencodes.pop_front() {
+            if self.engine.reencode(&job).await? {
+                (self.changed, self.reencoded) = (true, true);
+            } else {
+                self.queue.rest(job.id(), self.monotonic());
+            }
+        } else {
             return self.end_round().await;
+        }
+        Ok(Progress::More)
+    }
+
+    async fn follow(&mut self, tasks: Vec<Queued>) -> Result<(), Failure> {
+        if tasks.is_empty() {
+            return Ok(());
         }
         let (small, large) = self.look(tasks).await?;
         for jobs in small.chunks(SMALL_AT_ONCE) {
@@ -154,16 +173,13 @@ impl Repairer {
             let mended = self.engine.mend(&job, held, true, &self.doubts).await;
             self.note(&job, mended).await?;
         }
-        Ok(Progress::More)
+        Ok(())
     }
 
-    /// Nothing is left to repair now: blobs are encoded again, one by one, and the figures brought up to date.
+    /// Nothing is left that can be done now: the figures are brought up to date.
     async fn end_round(&mut self) -> Result<Progress, Failure> {
-        if let Some(job) = self.reencodes.pop() {
-            match self.engine.reencode(&job).await? {
-                true => self.changed = true,
-                false => self.queue.rest(job.id(), self.monotonic()),
-            }
+        self.round_over = false;
+        if std::mem::take(&mut self.reencoded) {
             return Ok(Progress::More);
         }
         if std::mem::take(&mut self.changed) {
@@ -174,10 +190,7 @@ impl Repairer {
     }
 
     /// Looks at the blobs of some tasks, in one turn. The jobs that are left: small ones and large ones.
-    async fn look(
-        &mut self,
-        tasks: Vec<Queued>,
-    ) -> Result<(Vec<Box<Job>>, Vec<Box<Job>>), Failure> {
+    async fn look(&mut self, tasks: Vec<Queued>) -> Result<(Vec<Job>, Vec<Job>), Failure> {
         let looks = {
             let engine = &self.engine;
             let _turn = engine.inner.throttle.turn(Urgency::Repair).await;
@@ -190,11 +203,14 @@ impl Repairer {
             }
             match look {
                 Ok(Look::Done) => self.forget(queued.blob),
-                Ok(Look::Wait) => self.queue.rest(queued.blob, self.monotonic()),
-                Ok(Look::Mend(job)) if job.blob.location.len <= SMALL_BYTES => small.push(job),
-                Ok(Look::Mend(job)) => large.push(job),
+                Ok(Look::Wait) => {
+                    self.found(queued.blob);
+                    self.queue.rest(queued.blob, self.monotonic());
+                }
+                Ok(Look::Mend(job)) if job.blob.location.len <= SMALL_BYTES => small.push(*job),
+                Ok(Look::Mend(job)) => large.push(*job),
                 Ok(Look::Lost(job)) => self.lost(&job).await?,
-                Ok(Look::Reencode(job)) => self.wait_for_reencode(job),
+                Ok(Look::Reencode(job)) => self.wait_for_reencode(*job),
                 Err(failure @ Failure::Damaged(_)) => {
                     tracing::error!(blob = %queued.blob, %failure, "a repair task cannot be followed");
                     self.queue.rest(queued.blob, self.monotonic());
@@ -205,7 +221,7 @@ impl Repairer {
         Ok((small, large))
     }
 
-    async fn mend_together(&mut self, jobs: &[Box<Job>]) -> Result<(), Failure> {
+    async fn mend_together(&mut self, jobs: &[Job]) -> Result<(), Failure> {
         let engine = &self.engine;
         let budget = engine.inner.blobs.budget();
         let mut held = Vec::with_capacity(jobs.len());
@@ -215,7 +231,7 @@ impl Repairer {
         let mended = {
             let _turn = engine.inner.throttle.turn(Urgency::Repair).await;
             let mend = |(job, held)| engine.mend(job, held, false, &self.doubts);
-            join_all(jobs.iter().map(|job| &**job).zip(held).map(mend)).await
+            join_all(jobs.iter().zip(held).map(mend)).await
         };
         let mut noted = Ok(());
         for (job, mended) in jobs.iter().zip(mended) {
@@ -225,10 +241,11 @@ impl Repairer {
     }
 
     async fn note(&mut self, job: &Job, mended: Result<Mended, Failure>) -> Result<(), Failure> {
-        let figures = &self.engine.inner.figures;
         match mended? {
             Mended::Yes { bytes, whole } => {
+                self.found(job.id());
                 self.bytes += bytes;
+                let figures = &self.engine.inner.figures;
                 figures.repaired_bytes.fetch_add(bytes, Ordering::Relaxed);
                 if whole {
                     figures.repaired_blobs.fetch_add(1, Ordering::Relaxed);
@@ -248,6 +265,11 @@ impl Repairer {
     fn forget(&mut self, blob: BlobId) {
         self.queue.forget(blob);
         self.changed = true;
+        self.found(blob);
+    }
+
+    /// It is not lost, or is no longer wanted.
+    fn found(&mut self, blob: BlobId) {
         if self.lost.remove(&blob) {
             self.count_lost();
         }
@@ -270,12 +292,12 @@ impl Repairer {
         figures.unrecoverable.store(self.lost.len() as u64, Ordering::Relaxed);
     }
 
-    fn wait_for_reencode(&mut self, job: Box<Job>) {
+    fn wait_for_reencode(&mut self, job: Job) {
         let known = self.reencodes.iter().any(|other| other.id() == job.id());
         if !self.engine.may_reencode(|drive| self.now.states.get(&drive).copied()) {
             self.queue.rest(job.id(), self.monotonic());
         } else if !known && self.reencodes.len() < REENCODES_MAX {
-            self.reencodes.push(job);
+            self.reencodes.push_back(job);
         }
     }
 }

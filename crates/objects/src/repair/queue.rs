@@ -181,24 +181,116 @@ fn first(token: u32, level: u8) -> Option<Key> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use kv::memory::Memory;
+    use kv::{Batch, Outcome};
+    use types::{BatchId, BucketId, SessionId, UnixMillis};
+
     use super::*;
+    use crate::schema::repair::Reason;
+
+    const SESSION: SessionId = SessionId::new(1);
+
+    fn blob(sequence: u64) -> BlobId {
+        BlobId { session: SESSION, sequence }
+    }
+
+    fn home(bucket: u64) -> Home {
+        Home::of(BucketId::new(bucket))
+    }
+
+    async fn commit(store: &Memory, sequence: u64, batch: Batch) {
+        let outcome = store.commit(BatchId { session: SESSION, sequence }, batch).await;
+        assert!(matches!(outcome, Ok(Outcome::Committed(_))));
+    }
+
+    /// Tasks of three margins in many buckets, with other records around them.
+    async fn store() -> Arc<Memory> {
+        let store = Memory::new();
+        store.open_session(SESSION, "test", UnixMillis(0)).await.expect("a session");
+        for bucket in 0..20 {
+            let mut batch = Batch::default();
+            let at = home(bucket);
+            batch.put(crate::schema::bucket::key(at), "other");
+            for margin in [0, 2, 7] {
+                for n in 0..3 {
+                    let task = Repair {
+                        home: at.bucket(),
+                        reason: Reason::Read,
+                        missed: vec![],
+                        filed_at: UnixMillis(0),
+                        copies: vec![],
+                    };
+                    let sequence = bucket * 1000 + u64::from(margin) * 10 + n;
+                    batch.put(repair::key(at, margin, blob(sequence)), task.encode());
+                }
+            }
+            commit(&store, bucket + 1, batch).await;
+        }
+        store
+    }
+
+    #[tokio::test]
+    async fn the_smallest_margins_of_all_buckets_come_first() {
+        let store = store().await;
+        let mut queue = Queue::default();
+        for most in [1, 7, 16, 1000] {
+            for _ in 0..2 {
+                let (mut seen, mut margins) = (BTreeSet::new(), Vec::new());
+                loop {
+                    let tasks = queue.next(&*store, most, Duration::ZERO).await.expect("tasks");
+                    if tasks.is_empty() {
+                        break;
+                    }
+                    assert!(tasks.len() <= most);
+                    for task in tasks {
+                        let (margin, id) = repair::parse_key(task.key.as_bytes()).expect("a key");
+                        assert_eq!(id, task.blob);
+                        assert!(seen.insert(id));
+                        margins.push(margin);
+                    }
+                }
+                assert_eq!(seen.len(), 180);
+                assert!(margins.is_sorted());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_rests_is_left_out_and_what_is_new_and_urgent_comes_next() {
+        let store = store().await;
+        let mut queue = Queue::default();
+        let mut now = Duration::ZERO;
+        let first = queue.next(&*store, 60, now).await.expect("tasks");
+        first.iter().for_each(|task| queue.rest(task.blob, now));
+        queue.restart();
+        let second = queue.next(&*store, 60, now).await.expect("tasks");
+        let margin = |task: &Queued| repair::parse_key(task.key.as_bytes()).expect("a key").0;
+        assert!(second.iter().all(|task| margin(task) == 2));
+        now += REST_MIN;
+        queue.restart();
+        let third = queue.next(&*store, 60, now).await.expect("tasks");
+        assert!(third.iter().all(|task| margin(task) == 0));
+        queue.wake();
+        assert_eq!(queue.next(&*store, 60, Duration::ZERO).await.expect("tasks").len(), 60);
+    }
 
     #[test]
     fn rests_grow_and_are_bounded() {
-        let blob = BlobId { session: types::SessionId::new(1), sequence: 1 };
         let mut queue = Queue::default();
-        let mut now = Duration::ZERO;
-        let mut last = Duration::ZERO;
+        let (mut now, mut last) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..12 {
-            queue.rest(blob, now);
-            let pause = queue.resting[&blob].until - now;
+            queue.rest(blob(1), now);
+            let pause = queue.resting[&blob(1)].until - now;
             assert!(pause >= last && pause >= REST_MIN && pause <= REST_MAX);
             (last, now) = (pause, now + pause);
         }
         assert_eq!(last, REST_MAX);
-        queue.forget(blob);
-        queue.rest(blob, now);
-        assert_eq!(queue.resting[&blob].until, now + REST_MIN);
+        queue.forget(blob(1));
+        queue.rest(blob(1), now);
+        assert_eq!(queue.resting[&blob(1)].until, now + REST_MIN);
         queue.wake();
         assert!(queue.resting.is_empty());
     }

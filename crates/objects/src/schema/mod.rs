@@ -19,7 +19,7 @@ pub mod garbage;
 mod headers;
 pub mod hold;
 mod key;
-mod location;
+pub(crate) mod location;
 pub mod manifest;
 pub mod object;
 pub mod part;

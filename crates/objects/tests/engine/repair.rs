@@ -367,12 +367,14 @@ async fn what_cannot_be_made_again_is_told_and_tried_again() {
     let here = other.location.copies.iter().find(|c| c.drive.get() > 2).expect("a copy").index;
     Harm::Delete.to(&world, other, here).await;
     crew.sweep().await;
-    assert_eq!(world.engine.metrics_snapshot().unrecoverable, 1);
+    // What was lost may be on a drive that is away, for all that is known now.
+    assert!(world.engine.metrics_snapshot().unrecoverable <= 1);
     for (drive, store) in [1, 2].into_iter().zip(away) {
         world.carrier.attach(DriveId::new(drive), store);
     }
     crew.sweep().await;
     assert_eq!(world.check().await.repairs, [(0, lost.location.id)]);
+    assert_eq!(world.engine.metrics_snapshot().unrecoverable, 1);
     // With its last owner its task goes.
     for key in ["lost", "kept"] {
         if world.engine.get_object(world.on(key).await, GetRequest::default()).await.is_err() {
