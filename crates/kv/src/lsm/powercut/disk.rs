@@ -367,18 +367,18 @@ impl<'a> Disk<'a> {
                 self.handles.insert(op.number as u32, handle);
             }
             Call::Rename => {
-                let (from, to) = self.log.path(op).split_once('\0').expect("two paths");
+                let (from, to) = op.path().split_once('\0').expect("two paths");
                 let node = self.current[from];
                 assert!(matches!(node, Node::File(_)), "directories are not renamed");
                 self.name(&[(from, None), (to, Some(node))]);
             }
-            Call::MakeDir => self.name(&[(self.log.path(op), Some(Node::Dir))]),
-            Call::Unlink | Call::RemoveDir => self.name(&[(self.log.path(op), None)]),
+            Call::MakeDir => self.name(&[(op.path(), Some(Node::Dir))]),
+            Call::Unlink | Call::RemoveDir => self.name(&[(op.path(), None)]),
         }
     }
 
     fn open(&mut self, op: &Op) {
-        let path = self.log.path(op).to_owned();
+        let path = op.path().to_owned();
         if !self.current.contains_key(&path) {
             assert!(op.number & CREATE != 0, "{path} was never made");
             self.inodes.push(Inode::default());

@@ -1,5 +1,6 @@
 //! The log that `record.c` writes: parsing it, and nothing of what it means.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
@@ -26,6 +27,8 @@ pub(super) struct Op {
     /// Flags, offset, length or another descriptor: see `record.c`.
     pub(super) number: u64,
     bytes: Range<usize>,
+    /// The absolute path that it names; of a rename both, with a zero byte between.
+    path: String,
 }
 
 /// A whole log in memory.
@@ -41,6 +44,7 @@ impl Log {
     pub(super) fn read(path: &Path) -> Self {
         let content = std::fs::read(path).expect("the log is there");
         let mut ops = Vec::new();
+        let mut open: HashMap<u64, String> = HashMap::new();
         let mut at = 0;
         while at < content.len() {
             let head = &content[at..at + HEAD_LEN];
@@ -60,9 +64,26 @@ impl Log {
                 kind => panic!("system call {} is not understood (kind {kind})", large(8)),
             };
             at += HEAD_LEN;
-            let end = at + large(16) as usize;
-            ops.push(Op { call, fd: small(4), number: large(8), bytes: at..end });
-            at = end;
+            let (fd, mut number) = (small(4), large(8));
+            let bytes = at..at + large(16) as usize;
+            at = bytes.end;
+            let mut path = String::new();
+            if matches!(
+                call,
+                Call::Open | Call::Rename | Call::Unlink | Call::MakeDir | Call::RemoveDir
+            ) {
+                if let Some(dir) = (number >> 32).checked_sub(1) {
+                    path = format!("{}/", open[&dir]);
+                }
+                number &= 0xffff_ffff;
+                path += std::str::from_utf8(&content[bytes.clone()]).expect("paths are text");
+            }
+            match call {
+                Call::Open => drop(open.insert(fd.into(), path.clone())),
+                Call::Dup => drop(open.insert(number, open[&u64::from(fd)].clone())),
+                _ => {}
+            }
+            ops.push(Op { call, fd, number, bytes, path });
         }
         Self { content, ops }
     }
@@ -71,9 +92,11 @@ impl Log {
     pub(super) fn bytes(&self, op: &Op) -> &[u8] {
         &self.content[op.bytes.clone()]
     }
+}
 
-    /// What an entry carries, as a path.
-    pub(super) fn path(&self, op: &Op) -> &str {
-        std::str::from_utf8(self.bytes(op)).expect("paths are text")
+impl Op {
+    /// The path that it names.
+    pub(super) fn path(&self) -> &str {
+        &self.path
     }
 }

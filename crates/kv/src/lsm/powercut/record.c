@@ -30,18 +30,23 @@
 #include <ucontext.h>
 
 enum kind {
-    OPEN = 1,    /* fd, number: flags, bytes: path */
+    OPEN = 1,    /* fd, number: flags and below, bytes: path */
     WRITE,       /* fd, number: offset, bytes: what was written */
     SET_LEN,     /* fd, number: length */
     SYNC,        /* fd, number: 1 when only data */
     CLOSE,       /* fd */
     RENAME,      /* bytes: from, zero, to */
-    UNLINK,      /* bytes: path */
-    MKDIR,       /* bytes: path */
-    RMDIR,       /* bytes: path */
+    UNLINK,      /* number: below, bytes: path */
+    MKDIR,       /* number: below, bytes: path */
+    RMDIR,       /* number: below, bytes: path */
     DUP,         /* fd, number: the new one */
     UNSUPPORTED, /* number: the system call */
 };
+
+/* "Below": 0 when the path is absolute, else, in the upper half, one more than the directory's fd. */
+static uint64_t below(long dir, const char *path) {
+    return path[0] == '/' ? 0 : (uint64_t)(dir + 1) << 32;
+}
 
 struct head {
     uint32_t kind, fd;
@@ -119,22 +124,21 @@ static int is_below(const char *path) {
     return strncmp(path, root, root_len) == 0 && (path[root_len] == '/' || path[root_len] == 0);
 }
 
-/* Whether a path concerns the directory. One that is relative to something in it is not understood. */
-static int concerns(long dir, const char *path, long nr) {
-    if (path[0] == '/') return is_below(path);
-    if (is_tracked(dir)) append_number(UNSUPPORTED, dir, (uint64_t)nr);
-    return 0;
+/* Whether a path concerns the directory. The working directory is outside of it. */
+static int concerns(long dir, const char *path) {
+    return path[0] == '/' ? is_below(path) : is_tracked(dir);
 }
 
 static long do_open(long nr, long dir, long path, long flags, long mode) {
     take();
     long fd = nr == SYS_openat ? uc_raw(nr, dir, path, flags, mode, 0, 0)
                                : uc_raw(nr, path, flags, mode, 0, 0, 0);
-    if (fd >= 0 && concerns(dir, (const char *)path, nr)) {
+    if (fd >= 0 && concerns(dir, (const char *)path)) {
         if (fd >= LOG_FD || (flags & O_TMPFILE) == O_TMPFILE)
             append_number(UNSUPPORTED, fd, (uint64_t)nr);
         else
-            tracked[fd] = 1, append_text(OPEN, fd, (uint64_t)flags, (const char *)path);
+            tracked[fd] = 1, append_text(OPEN, fd, (uint64_t)flags | below(dir, (const char *)path),
+                                         (const char *)path);
     }
     give();
     return fd;
@@ -190,9 +194,10 @@ static long do_rename(long nr, const long *a) {
     take();
     long result = uc_raw(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
     if (result == 0) {
-        int of = concerns(is_at ? a[0] : AT_FDCWD, from, nr);
-        int into = concerns(is_at ? a[2] : AT_FDCWD, to, nr);
-        if (of != into || (of && nr == SYS_renameat2 && (a[4] & ~1L)))
+        int of = concerns(is_at ? a[0] : AT_FDCWD, from);
+        int into = concerns(is_at ? a[2] : AT_FDCWD, to);
+        int is_plain = from[0] == '/' && to[0] == '/' && !(nr == SYS_renameat2 && (a[4] & ~1L));
+        if (of != into || (of && !is_plain))
             append_number(UNSUPPORTED, 0, (uint64_t)nr);
         else if (of) {
             struct iovec parts[3] = {{(void *)from, strlen(from)}, {"", 1}, {(void *)to, strlen(to)}};
@@ -207,8 +212,10 @@ static long do_rename(long nr, const long *a) {
 static long do_on_path(long nr, const long *a, int at, enum kind kind) {
     take();
     long result = uc_raw(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
-    if (result == 0 && concerns(at ? a[0] : AT_FDCWD, (const char *)a[at], nr))
-        append_text(kind, 0, (uint64_t)nr, (const char *)a[at]);
+    long dir = at ? a[at - 1] : AT_FDCWD;
+    const char *path = (const char *)a[at];
+    if (result == 0 && concerns(dir, path))
+        append_text(kind, 0, kind == UNSUPPORTED ? (uint64_t)nr : below(dir, path), path);
     give();
     return result;
 }
@@ -226,6 +233,7 @@ static long handle(long nr, const long *a) {
     case SYS_rmdir: return do_on_path(nr, a, 0, RMDIR);
     case SYS_truncate: return do_on_path(nr, a, 0, UNSUPPORTED);
     case SYS_link: case SYS_symlink: return do_on_path(nr, a, 1, UNSUPPORTED);
+    case SYS_symlinkat: return do_on_path(nr, a, 2, UNSUPPORTED);
     case SYS_linkat: return do_on_path(nr, a, 3, UNSUPPORTED);
     case SYS_mmap: {
         int shared = (a[3] & MAP_SHARED) && (a[2] & PROT_WRITE) && is_tracked(a[4]);
@@ -257,8 +265,8 @@ static void on_trap(int signal, siginfo_t *info, void *context) {
 static const int trapped[] = {
     SYS_open, SYS_creat, SYS_openat, SYS_rename, SYS_renameat, SYS_renameat2, SYS_unlink,
     SYS_unlinkat, SYS_mkdir, SYS_mkdirat, SYS_rmdir, SYS_truncate, SYS_link, SYS_symlink,
-    SYS_linkat, SYS_write, SYS_pwrite64, SYS_writev, SYS_pwritev, SYS_pwritev2, SYS_close, SYS_fcntl,
-    SYS_dup, SYS_dup2, SYS_dup3, SYS_ftruncate, SYS_fallocate, SYS_fsync, SYS_fdatasync, SYS_syncfs,
+    SYS_linkat, SYS_symlinkat, SYS_write, SYS_pwrite64, SYS_writev, SYS_pwritev, SYS_pwritev2,
+    SYS_close, SYS_fcntl, SYS_dup, SYS_dup2, SYS_dup3, SYS_ftruncate, SYS_fallocate, SYS_fsync, SYS_fdatasync, SYS_syncfs,
     SYS_sync_file_range, SYS_copy_file_range, SYS_sendfile, SYS_mmap,
 };
 #define TRAPPED (sizeof trapped / sizeof trapped[0])

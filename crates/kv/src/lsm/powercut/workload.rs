@@ -16,14 +16,14 @@ use crate::{Entry, Guard};
 /// The session that commits, and one that ends on the way.
 pub(super) const WRITER: SessionId = SessionId::new(1);
 pub(super) const OTHER: SessionId = SessionId::new(2);
-/// Sequences of small batches, then of those that fill the library's journal, then of small ones again. The
-/// store is closed and opened once among the first.
-const SMALL: u64 = 420;
-const REOPENED: u64 = 80;
-const BIG: u64 = 68;
-const MORE: u64 = 240;
-/// Sequences of a process that begins with what a crash has left, from and up to.
-const AGAIN: std::ops::Range<u64> = 10_000..10_040;
+/// Where sequences begin: of small batches, of those that fill the library's journal, of small ones behind
+/// them, of a process that begins with what a crash has left.
+const SMALL: u64 = 1;
+const BIG: u64 = 10_000;
+const MORE: u64 = 20_000;
+const AGAIN: u64 = 30_000;
+/// How many are committed between two looks at the files.
+const STRETCH: u64 = 40;
 /// Who commits at once.
 const WRITERS: u64 = 6;
 const BIG_BYTES: usize = 510_000;
@@ -68,7 +68,7 @@ impl Ack {
 
     /// Whether it is of a batch that fills the journal.
     pub(super) fn is_big(self) -> bool {
-        matches!(self, Self::Committed(sequence, _) if (SMALL..SMALL + BIG).contains(&sequence))
+        matches!(self, Self::Committed(sequence, _) if (BIG..MORE).contains(&sequence))
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Self {
@@ -127,7 +127,7 @@ impl Batches {
         batch.put(marker, self.value(sequence, 20));
         batch.write(Write::Add(key(b'c', sequence % 3), sequence as i64));
         batch.write(Write::Add(key(b'c', 9), 1));
-        if (SMALL..SMALL + BIG).contains(&sequence) {
+        if (BIG..MORE).contains(&sequence) {
             batch.put(key(b'b', 0), self.value(sequence, BIG_BYTES));
             batch.put(key(b'b', 1), self.value(sequence + 1, BIG_BYTES));
             return batch;
@@ -169,7 +169,26 @@ impl Process {
         (&*self.acks).write_all(&ack.encode()).expect("is noted");
     }
 
-    /// Commits a stretch of sequences, so many at once.
+    /// Commits stretches of sequences, by so many writers, until the library has done its part: its threads
+    /// may lag behind. The next sequence.
+    async fn commit_until(
+        &self,
+        store: &Arc<Lsm>,
+        start: u64,
+        writers: u64,
+        done: impl Fn() -> bool,
+    ) -> u64 {
+        let mut next = start;
+        while !done() {
+            assert!(next < start + 9000, "the library does not get on");
+            self.commit(store, next..next + STRETCH, writers).await;
+            next += STRETCH;
+            Runtime::real().clock.sleep(Duration::from_millis(1)).await;
+        }
+        next
+    }
+
+    /// Commits a stretch of sequences.
     async fn commit(&self, store: &Arc<Lsm>, sequences: std::ops::Range<u64>, writers: u64) {
         let next = Arc::new(AtomicU64::new(sequences.start));
         let writers: Vec<_> = (0..writers)
@@ -217,21 +236,32 @@ pub(super) async fn run(root: &Path) {
         for (revision, sequence) in applied(&entries(&*store).await) {
             process.ack(Ack::Committed(sequence, revision));
         }
-        process.commit(&store, AGAIN, WRITERS).await;
+        process.commit(&store, AGAIN..AGAIN + STRETCH, WRITERS).await;
         return;
     }
-    process.commit(&store, 1..REOPENED, WRITERS).await;
+    process.commit(&store, SMALL..SMALL + 2 * STRETCH, WRITERS).await;
     process.ack(Ack::Ended(store.end_session(OTHER).await.expect("ends")));
     store.close(Duration::from_secs(60)).await.expect("closes");
     drop(store);
     let store = process.open();
-    process.commit(&store, REOPENED..SMALL, WRITERS).await;
+    let files = root.join("store/fjall");
+    let flushed = || versions(&files.join("keyspaces/1")) >= 40;
+    process.commit_until(&store, SMALL + 2 * STRETCH, WRITERS, flushed).await;
     // One by one: of several in one commit only the last value of a key is written.
-    process.commit(&store, SMALL..SMALL + BIG, 1).await;
-    process.commit(&store, SMALL + BIG..SMALL + BIG + MORE, WRITERS).await;
+    process.commit_until(&store, BIG, 1, || files.join("1.jnl").exists()).await;
+    let dropped = || !files.join("0.jnl").exists();
+    let next = process.commit_until(&store, MORE, WRITERS, dropped).await;
+    process.commit(&store, next..next + STRETCH, WRITERS).await;
     store.close(Duration::from_secs(60)).await.expect("closes");
     drop(store);
     drop(process.open());
+}
+
+/// How often the tables of a keyspace have changed.
+fn versions(keyspace: &Path) -> u64 {
+    let names = std::fs::read_dir(keyspace).expect("lists").map(|entry| entry.expect("lists"));
+    let number = |name: std::ffi::OsString| name.to_str()?.strip_prefix('v')?.parse().ok();
+    names.filter_map(|entry| number(entry.file_name())).max().unwrap_or(0)
 }
 
 /// What a crash state must agree with.
