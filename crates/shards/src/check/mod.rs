@@ -10,6 +10,7 @@ mod frames;
 mod kills;
 mod sealed;
 mod segments;
+mod torn;
 mod walk;
 mod window;
 
@@ -43,6 +44,8 @@ pub enum Trouble {
     Tables,
     /// A page of a sealed segment's index.
     IndexPage,
+    /// A crash came while it was being sealed: parts of its footer were never written. Nothing is missing.
+    Unfinished,
     /// Pages, tables and records each verify and do not agree.
     IndexDisagrees,
     /// The header of a live shard's record in a sealed segment; the index still has what it said.
@@ -255,7 +258,11 @@ impl Check<'_> {
             if entry.is_dir && depth < 4 {
                 self.quarantined(&path, depth + 1);
             } else {
-                self.problem(Trouble::Quarantined, &path, "it was put aside, as nobody could make sense of it");
+                self.problem(
+                    Trouble::Quarantined,
+                    &path,
+                    "it was put aside, as nobody could make sense of it",
+                );
             }
         }
     }

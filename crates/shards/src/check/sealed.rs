@@ -10,7 +10,7 @@ use super::kills::{self, Kills};
 use super::segments::{Footer, Segment, is_zero, read_tables};
 use super::walk::{self, Step};
 use super::window::Window;
-use super::{Check, FoundCopy, Harm, Trouble};
+use super::{Check, FoundCopy, Harm, Trouble, torn};
 use crate::codec::{
     self, FooterTables, IndexEntry, PAGE_BYTES, RECORD_HEADER_BYTES, Record, RecordBody,
     SEGMENT_RECORDS_OFFSET, SessionRange, Trailer,
@@ -90,7 +90,8 @@ impl Check<'_> {
                 Ok(more) => entries.iter_mut().for_each(|entries| entries.extend(&more)),
                 Err(_) => {
                     let detail = format!("page {page} of its index does not verify");
-                    self.problem(Trouble::IndexPage, &segment.path, detail);
+                    let is_torn = torn::page(&bytes, at);
+                    self.unverified(is_torn, Trouble::IndexPage, &segment.path, detail);
                     entries = None;
                 }
             }

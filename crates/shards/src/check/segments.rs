@@ -11,7 +11,7 @@ use runtime::disk::File;
 use super::kills::Kills;
 use super::walk::{self, Step};
 use super::window::Window;
-use super::{Check, Trouble};
+use super::{Check, Trouble, torn};
 use crate::codec::{
     self, DeadRecord, FooterTables, RecordBody, SEGMENT_HEADER_BYTES, SEGMENT_RECORDS_OFFSET,
     SegmentHeader, TRAILER_BYTES, Trailer, Undecodable,
@@ -109,30 +109,35 @@ impl Check<'_> {
         let tail = file.read_vec(TRAILER_BYTES, at, true)?;
         match codec::decode_trailer(&tail, header.salt) {
             Ok(trailer) if trailer.segment == number && trailer.fits(len) => {
-                match read_tables(file, &trailer)? {
-                    Some(tables) => {
-                        tables.dead.into_iter().for_each(|dead| kills.add(dead));
-                        segment.footer = Footer::Whole(trailer);
-                        return Ok(Some(segment));
-                    }
-                    None => {
-                        self.problem(Trouble::Tables, path, "its tables do not verify");
-                        segment.footer = Footer::NoTables(trailer);
-                    }
+                let bytes = table_bytes(file, &trailer)?;
+                if let Ok(tables) = codec::decode_tables(&trailer, &bytes) {
+                    tables.dead.into_iter().for_each(|dead| kills.add(dead));
+                    segment.footer = Footer::Whole(trailer);
+                    return Ok(Some(segment));
                 }
+                let is_torn = torn::tables(&bytes, trailer.tables_offset);
+                self.unverified(is_torn, Trouble::Tables, path, "its tables do not verify".into());
+                segment.footer = Footer::NoTables(trailer);
             }
             Err(Undecodable::Newer(version)) => {
                 self.problem(Trouble::Newer, path, format!("its footer has version {version}"));
                 return Ok(None);
             }
             Ok(_) | Err(Undecodable::Damaged) if self.looks_like_trailer(&tail, number) => {
-                self.problem(Trouble::Trailer, path, "its trailer does not verify");
+                let is_torn = torn::trailer(&tail, at);
+                let detail = "its trailer does not verify".into();
+                self.unverified(is_torn, Trouble::Trailer, path, detail);
             }
             Ok(_) | Err(Undecodable::Damaged) => {}
         }
         self.counts.unsealed += u64::from(matches!(segment.footer, Footer::Absent));
         self.survey_records(file, &segment, kills)?;
         Ok(Some(segment))
+    }
+
+    /// A part of a footer does not verify.
+    pub(super) fn unverified(&mut self, is_torn: bool, what: Trouble, path: &str, detail: String) {
+        self.problem(if is_torn { Trouble::Unfinished } else { what }, path, detail);
     }
 
     /// Both copies of the header; `None` when there is none to believe, or it is of another segment.
@@ -226,8 +231,11 @@ pub(super) fn read_tables(
     file: &dyn File,
     trailer: &Trailer,
 ) -> std::io::Result<Option<FooterTables>> {
-    let bytes = file.read_vec(trailer.tables_len as usize, trailer.tables_offset, true)?;
-    Ok(codec::decode_tables(trailer, &bytes).ok())
+    Ok(codec::decode_tables(trailer, &table_bytes(file, trailer)?).ok())
+}
+
+fn table_bytes(file: &dyn File, trailer: &Trailer) -> std::io::Result<Vec<u8>> {
+    file.read_vec(trailer.tables_len as usize, trailer.tables_offset, true)
 }
 
 /// Whether all bytes are zero.

@@ -160,6 +160,11 @@ fn about(trouble: Trouble) -> (&'static str, Severity, &'static str) {
         Trouble::Trailer => ("segment_trailer", Severity::Damaged, INDEX),
         Trouble::Tables => ("segment_tables", Severity::Damaged, INDEX),
         Trouble::IndexPage => ("segment_page", Severity::Damaged, INDEX),
+        Trouble::Unfinished => (
+            "segment_unfinished",
+            Severity::Note,
+            "Nothing is lost. The index is written again once the store is started.",
+        ),
         Trouble::IndexDisagrees => ("segment_index", Severity::Damaged, INDEX),
         Trouble::RecordHeader => (
             "record_header",
