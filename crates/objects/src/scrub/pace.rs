@@ -113,8 +113,9 @@ impl Tour {
     }
 
     /// Breaks the slice off; the next is tried in its turn.
-    pub(super) fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self, now: Duration) {
         self.left = 0;
+        self.due = now + self.every;
         self.hurried = false;
     }
 

@@ -27,7 +27,7 @@ const PIECE_SHARDS: u64 = 256;
 /// A piece of full size has as many parts; smaller pieces have fewer.
 const PARTS: u64 = 64;
 /// A piece that takes longer is given up: the drive hangs. A large shard on a slow disk takes its time.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How soon a drive that has come is noticed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -180,9 +180,10 @@ impl Scrub {
 
     /// Ends the slice under way.
     fn break_off(&mut self, drive: DriveId) {
+        let now = self.now();
         self.current = None;
         if let Some(tour) = self.tours.get_mut(&drive) {
-            tour.give_up();
+            tour.give_up(now);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use erasure::Geometry;
@@ -33,6 +33,22 @@ struct Watched {
     clock: Arc<SimClock>,
     seen: Mutex<Vec<(DriveId, ShardId)>>,
     lies_once: AtomicBool,
+    /// The drive that never answers; 0 for none.
+    hanging: AtomicU64,
+    /// Drives that are about to say which copies they have.
+    answering: AtomicU64,
+}
+
+impl Watched {
+    /// Time goes by when nothing else happens.
+    async fn hang(&self, drive: DriveId) {
+        while drive.get() == self.hanging.load(Ordering::SeqCst) {
+            if self.answering.load(Ordering::SeqCst) == 0 {
+                self.clock.advance(Duration::from_secs(10));
+            }
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 #[async_trait::async_trait]
@@ -77,7 +93,11 @@ impl Carrier for Watched {
         drive: DriveId,
         ids: Vec<ShardId>,
     ) -> Result<Vec<Presence>, ShardError> {
-        self.inner.presence(drive, ids).await
+        self.hang(drive).await;
+        self.answering.fetch_add(1, Ordering::SeqCst);
+        let answer = self.inner.presence(drive, ids).await;
+        self.answering.fetch_sub(1, Ordering::SeqCst);
+        answer
     }
 
     async fn scrub(
@@ -86,6 +106,7 @@ impl Carrier for Watched {
         after: Option<ShardId>,
         budget: ScrubBudget,
     ) -> Result<ScrubSlice, ShardError> {
+        self.hang(drive).await;
         let mut slice = self.inner.scrub(drive, after, budget).await?;
         self.clock.advance(Duration::from_secs(1));
         self.seen.lock().extend(slice.seen.iter().map(|seen| (drive, seen.id)));
@@ -124,6 +145,8 @@ impl Scrubber {
             clock: clock.clone(),
             seen: Mutex::default(),
             lies_once: AtomicBool::new(false),
+            hanging: AtomicU64::new(0),
+            answering: AtomicU64::new(0),
         });
         let drives = world.engine.drive_statuses().await;
         let mut layout = Layout::empty();
@@ -457,4 +480,32 @@ async fn a_file_put_back_is_deleted_when_its_writer_has_ended() {
     assert_eq!(scrubber.engine.scrub_metrics().orphans, 1);
     assert_eq!(shards(&world).await.len(), 5, "the other object's are all there");
     assert_eq!(tasks(&world).await, BTreeMap::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drive_that_hangs_is_told_of_and_holds_nothing_up() {
+    let world = World::new().await;
+    world.put("a", &bytes(LARGE, 1)).await;
+    let scrubber = Scrubber::new(&world).await;
+    scrubber.carrier.hanging.store(3, Ordering::SeqCst);
+    let removed = shards(&world).await.into_iter().find(|(d, _)| d.get() == 1).expect("a shard");
+    world.carrier.delete(removed.0, removed.1.id).await.expect("a delete");
+    for name in ["scrub", "sweep"] {
+        let mut worker = scrubber.worker(name);
+        worker.round_asked();
+        let mut errors = Vec::new();
+        loop {
+            match worker.step().await {
+                Ok(Progress::More) => {}
+                Ok(Progress::Idle(_)) => break,
+                Err(error) => errors.push(error),
+            }
+        }
+        assert_eq!(errors.len(), 1, "{name}: {errors:?}");
+        assert!(errors[0].ends_with("failed: it does not answer"), "{errors:?}");
+    }
+    let drives: BTreeSet<_> = scrubber.carrier.seen.lock().iter().map(|(d, _)| d.get()).collect();
+    assert_eq!(drives, BTreeSet::from([2, 4, 5]), "the other drives that have a shard");
+    let id = removed.1.id;
+    assert_eq!(tasks(&world).await, BTreeMap::from([((id.blob, id.index), Fault::Missing)]));
 }
