@@ -18,9 +18,9 @@ fn asks(engine: usize, op: Op) -> Player {
     Player::Client(engine, op)
 }
 
-fn scene(name: &'static str, given: &[Given], players: &[Player]) -> Scene {
+fn scene(name: &str, given: &[Given], players: &[Player]) -> Scene {
     Scene {
-        name,
+        name: name.to_owned(),
         engines: 2,
         given: given.to_vec(),
         players: players.to_vec(),
@@ -31,7 +31,7 @@ fn scene(name: &'static str, given: &[Given], players: &[Player]) -> Scene {
 }
 
 /// All schedules with few interruptions, the same with a fault, and random ones with more of both.
-fn play(name: &'static str, given: &[Given], players: &[Player]) {
+fn play(name: &str, given: &[Given], players: &[Player]) {
     let scene = scene(name, given, players);
     exhaust(&Scene { preemptions: Some(3), ..scene.clone() });
     exhaust(&Scene { preemptions: Some(1), faults: 1, ..scene.clone() });
@@ -42,20 +42,21 @@ fn damaged() -> Vec<Given> {
     vec![Given::Op(Op::Put("a", blob(1))), Given::Wiped, Given::Upkeep(&["sweep"])]
 }
 
-/// Clients and workers who meet a blob that is being repaired.
-fn others() -> Vec<(&'static str, Player)> {
-    vec![
-        ("delete", asks(1, Op::Delete("a"))),
-        ("overwrite", asks(1, Op::Put("a", blob(2)))),
-        ("copy", asks(1, Op::Copy("a", "b"))),
-        ("get", asks(1, Op::Get("a"))),
-    ]
+/// Clients who meet a blob that `what` is working at.
+fn others(what: &str) -> Vec<(String, Player)> {
+    let others = [
+        ("delete", Op::Delete("a")),
+        ("overwrite", Op::Put("a", blob(2))),
+        ("copy", Op::Copy("a", "b")),
+        ("get", Op::Get("a")),
+    ];
+    others.into_iter().map(|(name, op)| (format!("{what} x {name}"), asks(1, op))).collect()
 }
 
 #[test]
 fn repair_meets_clients() {
-    for (name, other) in others() {
-        play(name, &damaged(), &[works(0, &["repair"]), other]);
+    for (name, other) in others("repair") {
+        play(&name, &damaged(), &[works(0, &["repair"]), other]);
     }
     let given = [Given::Op(Op::Put("a", blob(1))), Given::Rotten, Given::Op(Op::Get("a"))];
     let given = [&given[..], &[Given::Upkeep(&["repair-filer"])]].concat();
@@ -92,8 +93,8 @@ fn small() -> Vec<Given> {
 
 #[test]
 fn encoding_again_meets_clients() {
-    for (name, other) in others() {
-        play(name, &small(), &[works(0, &["repair"]), other]);
+    for (name, other) in others("re-encode") {
+        play(&name, &small(), &[works(0, &["repair"]), other]);
     }
     let given =
         [Given::TwoDrives, Given::Op(Op::Part(1, blob(1))), Given::AllDrives, Given::Reports];

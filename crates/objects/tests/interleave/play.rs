@@ -46,7 +46,7 @@ pub enum Player {
 /// A few actors who meet.
 #[derive(Clone, Debug)]
 pub struct Scene {
-    pub name: &'static str,
+    pub name: String,
     pub engines: usize,
     pub given: Vec<Given>,
     pub players: Vec<Player>,

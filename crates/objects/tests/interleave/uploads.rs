@@ -57,8 +57,8 @@ fn copies_of_what_was_completed() {
 
 #[test]
 fn crowds() {
-    let scene = |name, ops: &[Op]| Scene {
-        name,
+    let scene = |name: &str, ops: &[Op]| Scene {
+        name: name.to_owned(),
         engines: 2,
         given: vec![Given::Op(Op::Part(1, blob(2)))],
         players: (0..).zip(ops).map(|(at, op)| Player::Client(at % 2, op.clone())).collect(),

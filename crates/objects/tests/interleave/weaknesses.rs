@@ -8,7 +8,7 @@ use crate::play::{Given, Player, Scene};
 
 fn scene(weakness: Weakness, given: &[Given], players: &[Player]) -> Scene {
     Scene {
-        name: "a store that errs",
+        name: "a store that errs".to_owned(),
         engines: 2,
         given: given.to_vec(),
         players: players.to_vec(),
