@@ -1,7 +1,9 @@
 //! What every [`Carrier`] has to do: called in one line by the tests of each.
 
 use bytes::Bytes;
-use shards::{DriveState, Frame, ShardError, ShardHeader, ShardId};
+use shards::{
+    DriveState, Frame, Presence, ScrubBudget, ShardError, ShardHeader, ShardId,
+};
 use types::limits::FRAME_BYTES;
 use types::{BlobId, CopyId, DriveId, SessionId};
 
@@ -19,6 +21,7 @@ pub async fn run(carrier: &dyn Carrier, drive: DriveId, away: DriveId) {
         read_back(carrier, drive, header).await;
     }
     listing(carrier, drive, &headers).await;
+    upkeep(carrier, drive, &headers).await;
     refusals(carrier, drive).await;
     absence(carrier, away, &headers).await;
     for header in &headers {
@@ -80,6 +83,29 @@ async fn listing(carrier: &dyn Carrier, drive: DriveId, headers: &[ShardHeader])
     assert!(status.used_bytes >= headers.iter().map(|h| h.payload_len).sum());
 }
 
+/// What the drive has is seen whole, in slices and by asking for it, and compaction changes nothing of that.
+async fn upkeep(carrier: &dyn Carrier, drive: DriveId, headers: &[ShardHeader]) {
+    let ids = headers.iter().map(|header| header.id).chain([header(51, 9).id]).collect();
+    let mut expected = vec![Presence::Whole; headers.len()];
+    expected.push(Presence::Absent);
+    assert_eq!(carrier.presence(drive, ids).await, Ok(expected));
+    assert!(carrier.compact(drive, 1 << 20).await.is_ok());
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let budget = ScrubBudget { bytes: 100_000, shards: 2 };
+        let slice = carrier.scrub(drive, after, budget).await.expect("a slice");
+        assert!(slice.seen.len() <= 2);
+        seen.extend(slice.seen);
+        after = slice.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert!(seen.iter().all(|shard| shard.is_whole()));
+    let seen: Vec<_> = seen.into_iter().filter_map(|shard| shard.header).collect();
+    assert_eq!(seen, headers);
+}
+
 async fn refusals(carrier: &dyn Carrier, drive: DriveId) {
     for len in [5000, 2_000_000] {
         let header = header(50, len);
@@ -101,5 +127,9 @@ async fn absence(carrier: &dyn Carrier, away: DriveId, headers: &[ShardHeader]) 
     assert_eq!(carrier.header(away, header.id).await, Err(ShardError::Away(away)));
     assert_eq!(carrier.delete(away, header.id).await, Err(ShardError::Away(away)));
     assert_eq!(carrier.list(away, None, 1).await, Err(ShardError::Away(away)));
+    assert_eq!(carrier.presence(away, vec![header.id]).await, Err(ShardError::Away(away)));
+    let budget = ScrubBudget { bytes: 1, shards: 1 };
+    assert_eq!(carrier.scrub(away, None, budget).await, Err(ShardError::Away(away)));
+    assert_eq!(carrier.compact(away, 1).await, Err(ShardError::Away(away)));
     assert_eq!(carrier.status(away).await.state, DriveState::Away);
 }

@@ -238,6 +238,11 @@ impl Drive {
         ShardError::Io { drive: self.id, message }
     }
 
+    /// Bytes went to the disk that nobody had promised.
+    pub(crate) fn wrote(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Somebody else changes what is in `dir`, again and again.
     pub(crate) fn displaced(&self, dir: &Path) -> ShardError {
         self.io("write", dir, &io::Error::other("its files are removed while they are written"))
@@ -294,10 +299,10 @@ impl Drive {
         self.is_looking.store(false, Ordering::SeqCst);
     }
 
-    /// Room was given back: a drive that takes no shards has another look. May wait.
+    /// Room was given back: a drive that takes no shards, or soon will not, has another look. May wait.
     pub(crate) fn gave_back(&self) {
         let space = self.space();
-        if self.is_over(space.total, space.available) {
+        if self.is_over(space.total, space.available.saturating_sub(REFRESH_BYTES)) {
             self.look();
         }
     }

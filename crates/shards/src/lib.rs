@@ -7,6 +7,7 @@
 mod cache;
 pub mod check;
 pub mod codec;
+mod compact;
 mod direct;
 mod drive;
 mod error;
@@ -14,6 +15,7 @@ mod files;
 pub mod frame;
 mod identity;
 mod pool;
+mod quarantine;
 mod scrub;
 mod segments;
 mod shard;

@@ -6,6 +6,7 @@
 //! alone point at one or two segments.
 
 mod append;
+mod group;
 mod recover;
 mod reindex;
 mod scan;
@@ -15,18 +16,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use types::{BlobId, SessionId};
 
-pub(crate) use append::{Appender, Put, Request, Waiting};
+pub(crate) use append::{Appender, Move, Put, Request, Waiting, create, is_full, seal};
+pub(crate) use group::{Group, Tail};
 pub(crate) use recover::recover;
 pub(crate) use reindex::check;
-pub(crate) use scan::split_frames;
-pub(crate) use segment::{Segment, seal_bytes};
+pub(crate) use scan::{Trust, scan, split_frames};
+pub(crate) use segment::{Segment, ranges, record_bytes, seal_bytes};
 
 use crate::cache::{OpenFile, OpenFiles, ReadFailure, Trouble};
-use crate::codec::{IndexEntry, SessionRange};
+use crate::codec::{DeadRecord, IndexEntry, SessionRange};
 use crate::drive::Drive;
 use crate::{ShardError, ShardId};
 
@@ -51,6 +54,10 @@ pub(crate) struct Segments {
     drive: Arc<Drive>,
     cache: Arc<OpenFiles>,
     state: RwLock<State>,
+    /// The number of the next segment. Never one that was used before, as old deletes may name it.
+    next: AtomicU64,
+    /// Counts times when shards were moved from one segment to another.
+    moves: AtomicU64,
 }
 
 #[derive(Default)]
@@ -60,8 +67,10 @@ struct State {
     rest: BTreeMap<u64, Arc<Segment>>,
     /// For each writer session the spans of the segments in `rest`.
     spans: HashMap<SessionId, Vec<Span>>,
-    /// Shards whose write failed, which a restart may find all the same.
-    doubtful: HashMap<ShardId, (Arc<Segment>, IndexEntry)>,
+    /// The one that compaction writes; its index is in memory.
+    target: Option<Arc<Segment>>,
+    /// Records whose write failed or is under way, and which a restart may find all the same.
+    doubtful: HashMap<ShardId, Vec<Found>>,
 }
 
 struct Span {
@@ -70,15 +79,43 @@ struct Span {
     segment: Arc<Segment>,
 }
 
-/// A live shard in a segment.
+/// A shard in a segment.
+#[derive(Clone)]
 pub(crate) struct Found {
     pub(crate) segment: Arc<Segment>,
     pub(crate) entry: IndexEntry,
 }
 
+impl Found {
+    /// What a delete record says of it.
+    pub(crate) fn dead(&self) -> DeadRecord {
+        DeadRecord {
+            segment: self.segment.number(),
+            number: self.entry.number,
+            bytes: u32::try_from(record_bytes(&self.entry)).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 impl Segments {
     pub(crate) fn new(drive: Arc<Drive>, cache: Arc<OpenFiles>) -> Self {
-        Self { drive, cache, state: RwLock::default() }
+        let (next, moves) = (AtomicU64::new(1), AtomicU64::new(0));
+        Self { drive, cache, state: RwLock::default(), next, moves }
+    }
+
+    /// Segments up to this number are or were there.
+    pub(crate) fn used_number(&self, number: u64) {
+        self.next.fetch_max(number.saturating_add(1), Ordering::SeqCst);
+    }
+
+    /// A number that no segment has had.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// The segment that compaction writes from now on.
+    pub(crate) fn set_target(&self, segment: Arc<Segment>) {
+        self.state.write().target = Some(segment);
     }
 
     /// The segment that is appended to from now on.
@@ -96,6 +133,9 @@ impl Segments {
         if state.open.as_ref().is_some_and(|open| open.number() == segment.number()) {
             state.open = None;
         }
+        if state.target.as_ref().is_some_and(|target| target.number() == segment.number()) {
+            state.target = None;
+        }
         state.rest.insert(segment.number(), segment);
     }
 
@@ -110,8 +150,9 @@ impl Segments {
 
     pub(crate) fn get(&self, number: u64) -> Option<Arc<Segment>> {
         let state = self.state.read();
-        let open = state.open.as_ref().filter(|open| open.number() == number);
-        open.or_else(|| state.rest.get(&number)).cloned()
+        let mut written = state.open.iter().chain(&state.target);
+        let written = written.find(|segment| segment.number() == number);
+        written.or_else(|| state.rest.get(&number)).cloned()
     }
 
     /// Those that are not appended to, oldest first.
@@ -123,11 +164,23 @@ impl Segments {
         let state = self.state.read();
         let spans = state.spans.get(&blob.session).map(Vec::as_slice).unwrap_or_default();
         let hits = spans.iter().filter(|s| s.first <= blob.sequence && blob.sequence <= s.last);
-        state.open.iter().chain(hits.rev().map(|s| &s.segment)).cloned().collect()
+        let written = state.open.iter().chain(&state.target);
+        written.chain(hits.rev().map(|s| &s.segment)).cloned().collect()
     }
 
     /// The live record of `id`, if a segment has one. `wait`: whether to wait for the device.
     pub(crate) fn find(&self, id: &ShardId, wait: bool) -> Result<Option<Found>, Trouble> {
+        loop {
+            let moves = self.moves.load(Ordering::SeqCst);
+            let found = self.find_once(id, wait)?;
+            // It may have gone from a segment not looked at yet to one that was.
+            if found.is_some() || self.moves.load(Ordering::SeqCst) == moves {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn find_once(&self, id: &ShardId, wait: bool) -> Result<Option<Found>, Trouble> {
         let mut is_missing = false;
         for segment in self.candidates(id.blob) {
             match segment.find(id, self, wait) {
@@ -140,17 +193,57 @@ impl Segments {
         if is_missing { Err(Trouble::Missing) } else { Ok(None) }
     }
 
-    /// The write of these entries to `segment` failed. They are not there, but their deletes must be recorded.
-    pub(crate) fn doubt(&self, segment: &Arc<Segment>, entries: Vec<IndexEntry>) {
-        let doubtful = entries.into_iter().map(|e| (e.header.id, (segment.clone(), e)));
-        self.state.write().doubtful.extend(doubtful);
+    /// All records of `id`: the live ones first (a crash in the middle of a compaction leaves two), then those of
+    /// which a restart would have to say whether they are there. May wait.
+    pub(crate) fn find_all(&self, id: &ShardId) -> Result<Vec<Found>, ShardError> {
+        let mut found = Vec::new();
+        for segment in self.candidates(id.blob) {
+            match segment.find(id, self, true) {
+                Ok(entry) => found.extend(entry.map(|entry| Found { segment, entry })),
+                // What was in a file that is gone is gone.
+                Err(Trouble::Gone | Trouble::Missing) => {}
+                Err(trouble) => return Err(trouble.into_error(id)),
+            }
+        }
+        found.extend(self.state.read().doubtful.get(id).into_iter().flatten().cloned());
+        Ok(found)
     }
 
-    /// The record of `id`, if its write failed.
-    pub(crate) fn doubtful(&self, id: &ShardId) -> Option<Found> {
-        let state = self.state.read();
-        let (segment, entry) = state.doubtful.get(id)?;
-        Some(Found { segment: segment.clone(), entry: *entry })
+    /// Whether a sealed segment has a live record of `id`. May wait.
+    pub(crate) fn is_sealed(&self, id: &ShardId) -> bool {
+        let sealed = self.candidates(id.blob).into_iter().filter(|one| one.pages().is_some());
+        sealed.into_iter().any(|segment| matches!(segment.find(id, self, true), Ok(Some(_))))
+    }
+
+    /// These entries of `segment` are being written, or their write failed. They are not there, but their deletes
+    /// must be recorded.
+    pub(crate) fn doubt(&self, segment: &Arc<Segment>, entries: Vec<IndexEntry>) {
+        let mut state = self.state.write();
+        for entry in entries {
+            let found = Found { segment: segment.clone(), entry };
+            state.doubtful.entry(entry.header.id).or_default().push(found);
+        }
+    }
+
+    /// Nothing of `id` is in doubt any more: the deletes of all its records are durable.
+    pub(crate) fn settled(&self, id: &ShardId) {
+        self.state.write().doubtful.remove(id);
+    }
+
+    /// The copies of these in the target are live from now on, and not in doubt.
+    pub(crate) fn moved<'a>(&self, ids: impl Iterator<Item = &'a ShardId>) {
+        let mut state = self.state.write();
+        let Some(target) = state.target.as_ref().map(|target| target.number()) else { return };
+        for id in ids {
+            if let Some(found) = state.doubtful.get_mut(id) {
+                found.retain(|found| found.segment.number() != target);
+                if found.is_empty() {
+                    state.doubtful.remove(id);
+                }
+            }
+        }
+        drop(state);
+        self.moves.fetch_add(1, Ordering::SeqCst);
     }
 
     /// The segment's file, open for reading.
@@ -196,9 +289,26 @@ impl Segments {
         after: Option<&ShardId>,
         limit: usize,
     ) -> Result<BTreeMap<ShardId, Found>, ShardError> {
+        loop {
+            let moves = self.moves.load(Ordering::SeqCst);
+            let found = self.list_once(after, limit)?;
+            if self.moves.load(Ordering::SeqCst) == moves {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn list_once(
+        &self,
+        after: Option<&ShardId>,
+        limit: usize,
+    ) -> Result<BTreeMap<ShardId, Found>, ShardError> {
         let mut found: BTreeMap<ShardId, Found> = BTreeMap::new();
         let mut segments = self.closed();
-        segments.extend(self.state.read().open.clone());
+        {
+            let state = self.state.read();
+            segments.extend(state.open.iter().chain(&state.target).cloned());
+        }
         let mut spans: Vec<(ShardId, Arc<Segment>)> = segments
             .into_iter()
             .filter_map(|segment| {

@@ -15,6 +15,7 @@ use types::limits;
 
 use crate::cache::{OpenFile, OpenFiles, ReadFailure, Trouble};
 use crate::codec::RECORD_HEADER_BYTES;
+use crate::compact::{self, Compactor};
 use crate::drive::Drive;
 use crate::files::Files;
 use crate::frame::CHECKSUM_BYTES;
@@ -94,6 +95,7 @@ pub(crate) struct Core {
     pub(crate) writes: Pool,
     /// One thread for what nobody waits for.
     pub(crate) background: Pool,
+    pub(crate) compactor: Mutex<Compactor>,
     pub(crate) queue: Sender<Request>,
     pub(crate) queue_room: Arc<Semaphore>,
     /// Places for calls in the queues of `reads` and `writes`.
@@ -149,6 +151,7 @@ impl Store {
             reads: threads("shard-read", drive.options.read_threads)?,
             writes: threads("shard-write", drive.options.write_threads)?,
             background: threads("shard-back", 1)?,
+            compactor: Mutex::default(),
             queue,
             queue_room: Arc::new(Semaphore::new(QUEUE_KIB)),
             calls: Arc::new(Semaphore::new(CALLS_MAX)),
@@ -344,14 +347,14 @@ impl Store {
         self.in_pool(&self.core.background, job).await
     }
 
-    /// Does one piece of compaction, moving at most about `budget_bytes`.
+    /// Copies what is left of mostly dead segments, and of many small ones, together, about `budget_bytes` of it, and
+    /// removes the files that are empty then. Nothing is done on a suspect drive, or without room for copies.
     ///
     /// # Errors
-    /// `Io`, `Away` when closed.
+    /// `Io` and `Full` when a copy cannot be written, nothing is lost then; `Away` when closed.
     pub async fn compact(&self, budget_bytes: u64) -> Result<Compacted, ShardError> {
-        let _ = budget_bytes;
-        self.core.drive.check_open()?;
-        Ok(Compacted::default())
+        let job = move |core: &Core| compact::compact(core, budget_bytes);
+        self.in_pool(&self.core.background, job).await
     }
 
     /// The drive's figures. Just after the store has opened, `shards` and `used_bytes` are still growing:
@@ -375,6 +378,13 @@ impl Store {
         let drive = &self.core.drive;
         drive.close();
         let close = async {
+            let (done, sealed) = oneshot::channel::<()>();
+            let core = self.core.clone();
+            self.core.background.submit(move || {
+                core.compactor.lock().seal_target(&core);
+                drop(done);
+            });
+            let _ = sealed.await;
             let (reply, sealed) = oneshot::channel();
             if self.core.queue.send(Request::Close { reply }).is_ok() {
                 // An error means that the thread had ended before.
@@ -508,10 +518,16 @@ struct Place {
 
 impl Core {
     fn place(&self, id: &ShardId, wait: bool) -> Result<Place, Trouble> {
-        if let Some(found) = self.segments.find(id, wait)? {
-            let file = self.segments.file(&found.segment, wait)?;
-            let frames_offset = found.entry.frames_offset();
-            return Ok(Place { header: found.entry.header, file, frames_offset });
+        while let Some(found) = self.segments.find(id, wait)? {
+            match self.segments.file(&found.segment, wait) {
+                Ok(file) => {
+                    let frames_offset = found.entry.frames_offset();
+                    return Ok(Place { header: found.entry.header, file, frames_offset });
+                }
+                // It was moved or deleted meanwhile, and the file removed.
+                Err(Trouble::Gone) => {}
+                Err(trouble) => return Err(trouble),
+            }
         }
         let file = self.files.file(id, wait)?;
         let header = file.header.ok_or(ShardError::NotFound(*id))?;

@@ -31,6 +31,11 @@ async fn sealed_drive() -> (SimDisk, Vec<ShardHeader>) {
     (disk, headers)
 }
 
+fn names(disk: &SimDisk, dir: &str) -> Vec<String> {
+    let entries = disk.list(Path::new(dir)).unwrap_or_default();
+    entries.into_iter().map(|entry| entry.name).collect()
+}
+
 fn len(disk: &SimDisk, path: &Path) -> u64 {
     disk.open(path, false).and_then(|file| file.len()).expect("a length")
 }
@@ -61,17 +66,21 @@ async fn a_damaged_footer_costs_a_scan_and_nothing_else() {
 async fn one_copy_of_the_segment_header_is_enough() {
     let (disk, headers) = sealed_drive().await;
     let path = &segments(&disk)[0];
+    let size = len(&disk, path);
     assert!(disk.corrupt(path, 20, 1));
     let store = open(&disk, 1).expect("opened");
     assert_eq!(list_all(&store, 50).await, headers);
     drop(store);
-    // Without both, nothing in the file can be believed; it is left alone.
+    // Without both, nothing in the file can be believed; it is kept, elsewhere.
     assert!(disk.corrupt(path, 512, 1));
     let store = open(&disk, 1).expect("opened");
     assert_eq!(list_all(&store, 50).await, []);
     assert_eq!(store.header(headers[0].id).await, Err(ShardError::NotFound(headers[0].id)));
     put(&store, &headers[0]).await.expect("it can be stored again");
-    assert_eq!(segments(&disk).len(), 2);
+    assert_eq!(segments(&disk).len(), 1);
+    let kept = names(&disk, "/drive/quarantine");
+    assert_eq!(kept, ["0000000000000000-0000000000000001.seg"]);
+    assert_eq!(store.status().quarantine_bytes, size);
 }
 
 #[tokio::test]
@@ -196,4 +205,89 @@ async fn a_newer_segment_stops_the_start() {
     header[56..].copy_from_slice(&sum.to_le_bytes());
     file.write_at(&[std::io::IoSlice::new(&header)], 0).expect("written");
     assert!(matches!(open(&disk, 1), Err(OpenError::Newer { version: 2, .. })));
+}
+
+/// An unsealed segment of three shards, `append`ed to behind them; the drive, and where the records end.
+async fn torn_drive(append: &[u8]) -> (SimDisk, u64) {
+    let disk = sim_drive(64 << 20, 1);
+    let store = open(&disk, 1).expect("opened");
+    for n in 1..=3 {
+        put(&store, &shard(1, n, 2000)).await.expect("committed");
+    }
+    drop(store);
+    let path = &segments(&disk)[0];
+    let end = len(&disk, path);
+    let file = disk.open(path, true).expect("opened");
+    file.write_at(&[std::io::IoSlice::new(append)], end).expect("written");
+    file.sync().expect("synced");
+    (disk, end)
+}
+
+#[tokio::test]
+async fn what_is_cut_off_is_kept_unless_it_is_nothing() {
+    let (disk, end) = torn_drive(&[0; 5000]).await;
+    drop(open(&disk, 1).expect("opened"));
+    assert_eq!(names(&disk, "/drive/quarantine"), Vec::<String>::new());
+
+    let mut junk = vec![0; 3_000_000];
+    junk[2_500_000] = 7;
+    let (disk, same) = torn_drive(&junk).await;
+    assert_eq!(end, same);
+    let store = open(&disk, 1).expect("opened");
+    let kept = format!("0000000000000000-0000000000000001-{end:016x}.part");
+    assert_eq!(names(&disk, "/drive/quarantine"), [kept.clone()]);
+    let file = disk.open(&Path::new("/drive/quarantine").join(&kept), false).expect("opened");
+    assert!(file.read_vec(3_000_000, 0, true).expect("read") == junk);
+    assert_eq!(list_all(&store, 10).await.len(), 3);
+    drop(store);
+    let store = open(&disk, 1).expect("opened");
+    assert_eq!(store.status().quarantine_bytes, 3_000_000);
+    assert_eq!(names(&disk, "/drive/quarantine").len(), 1, "once");
+    // What cannot be copied is not cut.
+    let (disk, _) = torn_drive(&junk).await;
+    let error = std::io::ErrorKind::StorageFull;
+    disk.inject(runtime::disk::Fault {
+        call: Some(runtime::disk::Call::Create),
+        after: 0,
+        error,
+        forever: false,
+    });
+    let before = len(&disk, &segments(&disk)[0]);
+    let store = open(&disk, 1).expect("opened");
+    assert_eq!(list_all(&store, 10).await.len(), 3);
+    assert_eq!(len(&disk, &segments(&disk)[0]), before);
+}
+
+#[tokio::test]
+async fn a_segment_in_which_nothing_verifies_is_kept() {
+    let (disk, headers) = sealed_drive().await;
+    let path = segments(&disk)[0].clone();
+    let file = disk.open(&path, true).expect("opened");
+    let size = file.len().expect("a length");
+    file.write_at(&[std::io::IoSlice::new(&vec![0xaa; size as usize - 1024])], 1024)
+        .expect("written");
+    file.sync().expect("synced");
+    let store = open(&disk, 1).expect("opened");
+    assert_eq!(list_all(&store, 50).await, []);
+    assert_eq!(names(&disk, "/drive/quarantine"), ["0000000000000000-0000000000000001.seg"]);
+    put(&store, &headers[0]).await.expect("committed");
+    assert!(!segments(&disk).contains(&path), "its number is not used again");
+}
+
+#[tokio::test]
+async fn one_alien_segment_among_our_own_is_set_aside() {
+    let (other, _) = sealed_drive().await;
+    let bytes = other.open(&segments(&other)[0], false).expect("opened");
+    let bytes = bytes.read_vec(len(&other, &segments(&other)[0]) as usize, 0, true).expect("read");
+    let (disk, headers) = sealed_drive().await;
+    // The same drive's, under another number: an old copy of something.
+    let alien = disk.create(Path::new("/drive/segments/0000000000000009.seg")).expect("created");
+    alien.write_at(&[std::io::IoSlice::new(&bytes)], 0).expect("written");
+    let store = open(&disk, 1).expect("opened");
+    assert_eq!(list_all(&store, 50).await, headers);
+    assert_eq!(names(&disk, "/drive/quarantine"), ["0000000000000000-0000000000000009.seg"]);
+    put(&store, &shard(9, 9, 9)).await.expect("committed");
+    drop(store);
+    let store = open(&disk, 1).expect("opened");
+    assert_eq!(list_all(&store, 50).await.len(), headers.len() + 1);
 }

@@ -6,13 +6,14 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::*;
 use parking_lot::{Condvar, Mutex};
-use runtime::Runtime;
 use runtime::disk::{Disk, Entry, File, Lock, SimDisk, Space};
-use shards::{Frame, ShardError, ShardHeader, Store};
+use runtime::{Runtime, SimClock, SimEntropy};
+use shards::{DriveState, Frame, OpenError, ShardError, ShardHeader, Store};
 
 /// Lets writes, syncs and reads of files through, or not.
 #[derive(Default)]
@@ -84,6 +85,7 @@ impl Disk for Hanging {
         self.0.sync_dir(path)
     }
     fn space(&self, path: &Path) -> io::Result<Space> {
+        self.1.pass();
         self.0.space(path)
     }
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
@@ -126,10 +128,17 @@ impl File for HangingFile {
 }
 
 fn store() -> (Arc<Store>, Arc<Gate>) {
-    let gate = Arc::new(Gate::default());
-    let disk = Hanging(sim_drive(64 << 20, 1), gate.clone());
-    let opened = Store::open(Arc::new(disk), Runtime::simulated(1), Path::new(DIR), options());
-    (opened.expect("opened"), gate)
+    let (store, gate, _, _) = timed_store();
+    (store, gate)
+}
+
+fn timed_store() -> (Arc<Store>, Arc<Gate>, SimDisk, Arc<SimClock>) {
+    let (gate, clock) = (Arc::new(Gate::default()), Arc::new(SimClock::default()));
+    let sim = sim_drive(64 << 20, 1);
+    let disk = Arc::new(Hanging(sim.clone(), gate.clone()));
+    let runtime = Runtime { clock: clock.clone(), entropy: Arc::new(SimEntropy::new(1)) };
+    let opened = Store::open(disk, runtime, Path::new(DIR), options());
+    (opened.expect("opened"), gate, sim, clock)
 }
 
 /// Memory whose owner can be watched.
@@ -198,4 +207,86 @@ async fn reads_that_were_given_up_are_not_done() {
     assert_whole(&store, &header).await;
     let reads = gate.reads.load(Ordering::SeqCst) - before;
     assert!(reads < 20, "{reads} reads for nobody");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn figures_are_told_while_the_file_system_hangs() {
+    let (store, gate, _, clock) = timed_store();
+    store.counted().await;
+    gate.set_shut(true);
+    clock.advance(Duration::from_secs(1));
+    let before = store.status();
+    gate.wait_for(1);
+    for _ in 0..100 {
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(store.status(), before);
+        assert!(store.create(shard(1, 1, 3000)).is_ok() && !store.is_lost());
+    }
+    gate.set_shut(false);
+    assert_eq!(store.status().state, DriveState::Up);
+    put(&store, &shard(1, 2, 3000)).await.expect("the disk is back");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_gives_up_and_the_lock_is_kept_until_the_disk_answers() {
+    let (store, gate, sim, clock) = timed_store();
+    let header = shard(1, 1, 1000);
+    gate.set_shut(true);
+    let hanging = tokio::spawn({
+        let store = store.clone();
+        async move { put(&store, &header).await }
+    });
+    gate.wait_for(1);
+    let closing = tokio::spawn({
+        let store = store.clone();
+        async move { store.close().await }
+    });
+    while !closing.is_finished() {
+        clock.advance(Duration::from_secs(1));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.status().state, DriveState::Away);
+    assert!(matches!(open(&sim, 2), Err(OpenError::Locked { .. })));
+    drop(store);
+    assert!(matches!(open(&sim, 2), Err(OpenError::Locked { .. })));
+    gate.set_shut(false);
+    assert_eq!(hanging.await.expect("no panic"), Ok(()));
+    let store = loop {
+        match open(&sim, 2) {
+            Err(OpenError::Locked { .. }) => tokio::task::yield_now().await,
+            opened => break opened.expect("opened"),
+        }
+    };
+    assert_whole(&store, &header).await;
+}
+
+/// A delete that finds nothing is the last word, also while a commit hangs, and when nobody waits for that any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_shard_that_was_deleted_while_it_was_committed_does_not_appear() {
+    for is_given_up in [false, true] {
+        let (store, gate, sim, _) = timed_store();
+        let header = shard(1, 1, 2_000_000);
+        let mut sink = store.create(header).expect("begun");
+        for chunk in frames(&header).chunks(5) {
+            sink.write(chunk.to_vec()).await.expect("accepted");
+        }
+        gate.set_shut(true);
+        let committing = tokio::spawn(sink.commit());
+        gate.wait_for(1);
+        if is_given_up {
+            committing.abort();
+        }
+        assert_eq!(store.delete(header.id).await, Ok(false));
+        gate.set_shut(false);
+        if !is_given_up {
+            let outcome = committing.await.expect("no panic");
+            assert_eq!(outcome, Err(ShardError::NotFound(header.id)));
+        }
+        store.close().await;
+        drop(store);
+        let store = open(&sim, 2).expect("opened");
+        assert_eq!(list_all(&store, 10).await, []);
+        assert!(sim.list(Path::new("/drive/temp")).expect("listed").is_empty());
+        put(&store, &header).await.expect("it can be written again");
+    }
 }

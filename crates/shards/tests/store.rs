@@ -337,3 +337,38 @@ async fn only_this_copy_is_deleted() {
         assert_eq!(store.delete(other).await, Ok(false));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn directories_come_and_go_with_their_shards() {
+    let dir = tempfile::tempdir().expect("a directory");
+    Store::format(Arc::new(RealDisk), dir.path(), &identity()).expect("formatted");
+    let store = real_store(dir.path());
+    let mut tasks = Vec::new();
+    for writer in 0..4 {
+        let store = store.clone();
+        tasks.push(tokio::spawn(async move {
+            for n in 0..8 {
+                // Few directories, which are made and removed all the time.
+                let header = shard(1, (n % 2) * 5000 + writer * 10 + n, 1_048_576);
+                put(&store, &header).await.expect("committed");
+                assert_whole(&store, &header).await;
+                assert_eq!(store.delete(header.id).await, Ok(true));
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.expect("the writer ends well");
+    }
+    let files = dir.path().join("files");
+    assert_eq!(RealDisk.list(&files).expect("listed"), []);
+    assert_eq!(store.status().state, DriveState::Up);
+    put(&store, &shard(1, 1, 1_048_576)).await.expect("committed");
+    drop(store);
+    // One that a crash has left empty goes at the next start.
+    RealDisk.create_dir_all(&files.join("0000000000000001/0000000000007")).expect("made");
+    RealDisk.create_dir_all(&files.join("0000000000000002/0000000000000")).expect("made");
+    let store = real_store(dir.path());
+    store.counted().await;
+    assert_eq!(RealDisk.list(&files).expect("listed").len(), 1);
+    assert_whole(&store, &shard(1, 1, 1_048_576)).await;
+}

@@ -73,6 +73,8 @@ struct Control {
     dice: Dice,
     calls: u64,
     faults: Vec<Fault>,
+    /// What the last fault has hit.
+    hit: Option<Call>,
 }
 
 #[derive(Clone)]
@@ -109,9 +111,36 @@ impl SimDisk {
             used: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             names: Mutex::default(),
-            control: Mutex::new(Control { dice: Dice::new(seed), calls: 0, faults: Vec::new() }),
+            control: Mutex::new(Control {
+                dice: Dice::new(seed),
+                calls: 0,
+                faults: Vec::new(),
+                hit: None,
+            }),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Another disk with what is durable on this one, and dice from `seed`.
+    pub fn fork(&self, seed: u64) -> Self {
+        let disk = Self::new(self.shared.capacity, seed);
+        let (names, mut used) = (self.shared.names.lock(), 0);
+        let mut copy = disk.shared.names.lock();
+        for (path, node) in &names.durable {
+            let node = match node {
+                Node::Dir => Node::Dir,
+                Node::File(inode) => {
+                    let inode = inode.lock().durable();
+                    used += inode.allocated();
+                    Node::File(Arc::new(Mutex::new(inode)))
+                }
+            };
+            copy.durable.insert(path.clone(), node);
+        }
+        copy.current = copy.durable.clone();
+        drop(copy);
+        disk.shared.used.store(used, Ordering::SeqCst);
+        disk
     }
 
     /// Calls so far.
@@ -127,6 +156,11 @@ impl SimDisk {
     /// Faults that are still to come.
     pub fn faults_left(&self) -> usize {
         self.shared.control.lock().faults.len()
+    }
+
+    /// The kind of call that a fault has hit last.
+    pub fn last_hit(&self) -> Option<Call> {
+        self.shared.control.lock().hit
     }
 
     /// Takes all faults away.
@@ -216,6 +250,9 @@ impl Shared {
             failed = failed.or(Some(fault.error));
             fault.forever
         });
+        if failed.is_some() {
+            control.hit = Some(call);
+        }
         failed.map_or(Ok(()), |kind| Err(io::Error::new(kind, "injected fault")))
     }
 

@@ -2,8 +2,7 @@
 //! syncs once, and answers all.
 
 use std::collections::BTreeMap;
-use std::io::{self, IoSlice};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -11,12 +10,12 @@ use parking_lot::Mutex;
 use runtime::disk::File;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::group::{Group, Tail};
 use super::segment::{ranges, record_bytes};
 use super::{Found, Segment, Segments, seal_bytes, segment_path, segments_dir};
 use crate::cache::{Key, OpenFiles, Trouble};
 use crate::codec::{
-    self, DeadRecord, IndexEntry, RECORD_HEADER_BYTES, Record, RecordBody, SEGMENT_RECORDS_OFFSET,
-    SegmentHeader,
+    self, DeadRecord, IndexEntry, RECORD_HEADER_BYTES, SegmentHeader, SessionRange,
 };
 use crate::drive::{Drive, Reservation};
 use crate::{Frame, ShardError, ShardHeader, ShardId};
@@ -36,10 +35,28 @@ pub(crate) enum Request {
     Put(Waiting),
     /// Deletes a shard that is in a segment; whether it was there.
     Delete { id: ShardId, reply: oneshot::Sender<Result<bool, ShardError>> },
+    /// Compaction is about to copy these into `target`, behind `tail`: from now on their deletes count for the copies,
+    /// too. Which of them are still there, and where each copy has to be.
+    Expect { target: Arc<Segment>, tail: Tail, from: Vec<Found>, reply: oneshot::Sender<Vec<Move>> },
+    /// The copies are durable: they replace the originals. Also records deletes again, and removes segments that
+    /// nobody needs.
+    Adopt {
+        target: Option<Arc<Segment>>,
+        moves: Vec<Move>,
+        deletes: Vec<(ShardId, DeadRecord)>,
+        reply: oneshot::Sender<Result<(), ShardError>>,
+    },
     /// Seals the open segment and ends the thread.
     Close { reply: oneshot::Sender<()> },
     /// Ends the thread.
     Stop,
+}
+
+/// A shard that is copied to another segment.
+pub(crate) struct Move {
+    pub(crate) from: Found,
+    /// Where the copy is.
+    pub(crate) to: IndexEntry,
 }
 
 /// A whole small shard.
@@ -92,26 +109,20 @@ pub(crate) struct Appender {
     segments: Arc<Segments>,
     cache: Arc<OpenFiles>,
     open: Option<Open>,
-    next: u64,
+    /// Removing a segment's file has failed in a way that nobody knows whether it is there.
+    retires_no_more: bool,
 }
 
 struct Open {
     segment: Arc<Segment>,
     file: Box<dyn File>,
-    end: u64,
-    records: u32,
+    tail: Tail,
     dead: Vec<DeadRecord>,
 }
 
 impl Appender {
-    /// `next`: the number of the next segment.
-    pub(crate) fn new(
-        drive: Arc<Drive>,
-        segments: Arc<Segments>,
-        cache: Arc<OpenFiles>,
-        next: u64,
-    ) -> Self {
-        Self { drive, segments, cache, open: None, next }
+    pub(crate) fn new(drive: Arc<Drive>, segments: Arc<Segments>, cache: Arc<OpenFiles>) -> Self {
+        Self { drive, segments, cache, open: None, retires_no_more: false }
     }
 
     /// Writes delete records again that a crash may have left in a file but not on the disk.
@@ -142,6 +153,7 @@ impl Appender {
     /// Serves a group; whether it was the last.
     fn serve(&mut self, group: Vec<Request>) -> bool {
         let (mut puts, mut kills, mut absent) = (Vec::new(), Vec::new(), Vec::new());
+        let mut adopts = Vec::new();
         let mut last = None;
         for request in group {
             match request {
@@ -152,14 +164,20 @@ impl Appender {
                         Err(error) => answer(put.reply, Err(error)),
                     }
                 }
-                Request::Delete { id, reply } => match self.find(&id) {
-                    Ok(Some(found)) => kills.push(Kill::of(id, found, reply)),
-                    Ok(None) => match self.segments.doubtful(&id) {
-                        Some(found) => kills.push(Kill::of(id, found, reply)),
-                        None => absent.push(reply),
-                    },
+                Request::Delete { id, reply } => match self.segments.find_all(&id) {
+                    Ok(found) if found.is_empty() => absent.push(reply),
+                    Ok(found) => {
+                        let mut reply = Some(reply);
+                        kills.extend(found.into_iter().map(|f| Kill::of(id, f, reply.take())));
+                    }
                     Err(error) => answer(reply, Err(error)),
                 },
+                Request::Expect { target, tail, from, reply } => {
+                    answer(reply, self.expect(&target, tail, from));
+                }
+                Request::Adopt { target, moves, deletes, reply } => {
+                    adopts.push((target, moves, deletes, reply));
+                }
                 Request::Close { reply } => last = last.or(Some(Some(reply))),
                 Request::Stop => last = last.or(Some(None)),
             }
@@ -167,6 +185,9 @@ impl Appender {
         let outcome = self.commit(puts, kills);
         for reply in absent {
             answer(reply, outcome.clone().map(|()| false));
+        }
+        for (target, moves, deletes, reply) in adopts {
+            answer(reply, self.adopt(target.as_deref(), moves, &deletes));
         }
         if let Some(Some(reply)) = last {
             self.seal();
@@ -242,19 +263,19 @@ impl Appender {
         puts: &[Put],
         kills: &[Kill],
     ) -> Result<Option<Vec<IndexEntry>>, ShardError> {
-        let is_full = |open: &Open| {
-            open.end >= self.drive.options.segment_bytes || open.records >= SEGMENT_RECORDS
-        };
-        if self.open.as_ref().is_some_and(is_full) {
+        if self.open.as_ref().is_some_and(|open| is_full(&self.drive, open.tail)) {
             self.seal();
         }
         let mut open = match self.open.take() {
             Some(open) => open,
             None => self.create()?,
         };
-        let group = Group::new(&open, puts, kills);
+        let shards = puts.iter().map(|put| (&put.header, &put.frames[..]));
+        let deletes = kills.iter().map(|kill| (kill.id, kill.dead));
+        let group = Group::new(&open.segment, open.tail, shards, deletes);
         let path = segment_path(&self.drive.dir, open.segment.number());
-        match write_group(&open, &path, &group.buffers(puts)) {
+        let frames = puts.iter().map(|put| &put.frames[..]);
+        match group.write(&*open.file, &path, open.tail, frames) {
             Ok(true) => {
                 if let Err(error) = self.drive.check_in_place() {
                     self.abandon(open, group.entries);
@@ -276,8 +297,7 @@ impl Appender {
                 return Err(self.drive.write_failed(call, &path, &error));
             }
         }
-        open.end += group.len;
-        open.records += group.records;
+        open.tail = group.tail(open.tail);
         for kill in kills {
             open.dead.push(kill.dead);
             open.segment.add_victim(kill.dead.segment);
@@ -299,10 +319,12 @@ impl Appender {
         let mut some_empty = false;
         for kill in kills {
             let Some(target) = kill.target else { continue };
-            let was_live = target.segment.kill(target.entry.number);
+            let bytes = record_bytes(&target.entry);
+            let was_live = target.segment.kill(target.entry.number, bytes);
             if was_live {
-                self.drive.uncount(record_bytes(&target.entry));
+                self.drive.uncount(bytes);
             }
+            self.segments.settled(&kill.id);
             some_empty |= target.segment.live() == 0;
             if let Some(reply) = kill.reply {
                 answer(reply, Ok(was_live));
@@ -338,7 +360,10 @@ impl Appender {
 
     /// Removes the segments in which nothing is needed, older ones first: a delete record goes only when the
     /// file with the record that it killed is durably gone.
-    fn retire(&mut self) {
+    pub(crate) fn retire(&mut self) {
+        if self.retires_no_more {
+            return;
+        }
         let dir = segments_dir(&self.drive.dir);
         loop {
             let exists = |number| self.segments.get(number).is_some();
@@ -360,6 +385,8 @@ impl Appender {
                 }
             }
             if let Err(error) = self.drive.disk.sync_dir(&dir) {
+                // Whether they are gone, no later sync can tell, so the deletes in other segments are needed.
+                self.retires_no_more = true;
                 self.drive.write_failed("sync", &dir, &error);
                 return;
             }
@@ -370,50 +397,55 @@ impl Appender {
         }
     }
 
-    /// Makes a new segment, durably.
-    fn create(&mut self) -> Result<Open, ShardError> {
-        // Another drive may stand there now.
-        self.drive.check_in_place()?;
-        let number = self.next;
-        self.next += 1;
-        let (dir, path) = (segments_dir(&self.drive.dir), segment_path(&self.drive.dir, number));
-        let salt = self.drive.runtime.entropy.nonzero_u64();
-        let header =
-            codec::encode_segment_header(&SegmentHeader { drive: self.drive.id, number, salt });
-        let make = || {
-            let file = self.drive.disk.create(&path).map_err(|e| ("create", e))?;
-            file.write_at(&[IoSlice::new(&header)], 0).map_err(|e| ("write", e))?;
-            file.sync().map_err(|e| ("sync", e))?;
-            self.drive.disk.sync_dir(&dir).map_err(|e| ("sync", e))?;
-            Ok(file)
-        };
-        let file = make().map_err(|(call, error): (_, io::Error)| {
-            let _ = self.drive.disk.remove(&path);
-            self.drive.write_failed(call, &path, &error)
-        })?;
-        let segment = Arc::new(Segment::unsealed(number, salt, BTreeMap::new()));
+    fn create(&self) -> Result<Open, ShardError> {
+        let (segment, file) = create(&self.drive, &self.segments)?;
         self.segments.set_open(segment.clone());
-        Ok(Open { segment, file, end: SEGMENT_RECORDS_OFFSET, records: 0, dead: Vec::new() })
+        Ok(Open { segment, file, tail: Tail::START, dead: Vec::new() })
     }
 
     /// Seals the open segment, if there is one. If that fails, its index stays in memory.
     fn seal(&mut self) {
         let Some(open) = self.open.take() else { return };
-        let (bytes, index, ranges) = seal_bytes(self.drive.id, &open.segment, open.end, &open.dead);
-        let written = open
-            .file
-            .write_at(&[IoSlice::new(&bytes)], open.end)
-            .map_err(|error| ("write", error))
-            .and_then(|()| open.file.sync().map_err(|error| ("sync", error)));
-        match written {
-            Ok(()) => open.segment.set_index(index),
-            Err((call, error)) => {
-                let path = segment_path(&self.drive.dir, open.segment.number());
-                open.segment.leave();
-                self.drive.write_failed(call, &path, &error);
-            }
-        }
+        let ranges = seal(&self.drive, &open.segment, &*open.file, open.tail, &open.dead);
         self.segments.add_closed(open.segment, &ranges);
+    }
+
+    /// See [`Request::Expect`].
+    fn expect(&self, target: &Arc<Segment>, mut tail: Tail, from: Vec<Found>) -> Vec<Move> {
+        let mut moves = Vec::with_capacity(from.len());
+        for found in from.into_iter().filter(|f| f.segment.is_live(f.entry.number)) {
+            let to = IndexEntry { number: tail.records, offset: tail.end, ..found.entry };
+            tail = Tail { end: tail.end + record_bytes(&to), records: tail.records + 1 };
+            moves.push(Move { from: found, to });
+        }
+        self.segments.doubt(target, moves.iter().map(|one| one.to).collect());
+        moves
+    }
+
+    /// See [`Request::Adopt`]. What was deleted since the copies were expected stays deleted: those deletes count
+    /// for both.
+    fn adopt(
+        &mut self,
+        target: Option<&Segment>,
+        moves: Vec<Move>,
+        deletes: &[(ShardId, DeadRecord)],
+    ) -> Result<(), ShardError> {
+        let is_live = |one: &Move| one.from.segment.is_live(one.from.entry.number);
+        let moves: Vec<Move> = moves.into_iter().filter(is_live).collect();
+        let dead = moves.iter().map(|one| (one.to.header.id, one.from.dead()));
+        let all: Vec<_> = dead.chain(deletes.iter().copied()).collect();
+        self.relog(&all)?;
+        // A reader sees the copy before the original goes: see `Segments::find`.
+        if let Some(target) = target {
+            moves.iter().for_each(|one| target.insert(one.to));
+        }
+        self.segments.moved(moves.iter().map(|one| &one.to.header.id));
+        for one in &moves {
+            one.from.segment.kill(one.from.entry.number, record_bytes(&one.from.entry));
+        }
+        self.retire();
+        self.drive.gave_back();
+        Ok(())
     }
 
     /// Appends no more to `open`; what is durable in it stays readable.
@@ -424,107 +456,85 @@ impl Appender {
     }
 }
 
-/// Writes a group behind what is there, and syncs. Whether it is where it will be looked for: in a file that has
-/// kept its length and its name.
-fn write_group(
-    open: &Open,
-    path: &Path,
-    buffers: &[IoSlice<'_>],
-) -> Result<bool, (&'static str, io::Error)> {
-    if open.file.len().map_err(|error| ("measure", error))? != open.end {
-        return Ok(false);
-    }
-    open.file.write_at(buffers, open.end).map_err(|error| ("write", error))?;
-    open.file.sync().map_err(|error| ("sync", error))?;
-    open.file.is_at(path).map_err(|error| ("look for", error))
-}
-
 impl Request {
     fn bytes(&self) -> u64 {
         match self {
             Self::Put(waiting) => waiting.stored_len,
-            Self::Delete { .. } | Self::Close { .. } | Self::Stop => RECORD_HEADER_BYTES as u64,
+            Self::Adopt { moves, deletes, .. } => {
+                ((moves.len() + deletes.len()) * RECORD_HEADER_BYTES) as u64
+            }
+            Self::Delete { .. } | Self::Expect { .. } | Self::Close { .. } | Self::Stop => {
+                RECORD_HEADER_BYTES as u64
+            }
         }
     }
 }
 
 impl Kill {
-    fn of(id: ShardId, target: Found, reply: oneshot::Sender<Result<bool, ShardError>>) -> Self {
-        let dead = DeadRecord {
-            segment: target.segment.number(),
-            number: target.entry.number,
-            bytes: u32::try_from(record_bytes(&target.entry)).unwrap_or(u32::MAX),
-        };
-        Self { id, dead, target: Some(target), reply: Some(reply) }
+    fn of(
+        id: ShardId,
+        target: Found,
+        reply: Option<oneshot::Sender<Result<bool, ShardError>>>,
+    ) -> Self {
+        Self { id, dead: target.dead(), target: Some(target), reply }
     }
+}
+
+/// Whether a segment that ends here is sealed.
+pub(crate) fn is_full(drive: &Drive, tail: Tail) -> bool {
+    tail.end >= drive.options.segment_bytes || tail.records >= SEGMENT_RECORDS
+}
+
+/// Makes a new segment's file, durably.
+pub(crate) fn create(
+    drive: &Drive,
+    segments: &Segments,
+) -> Result<(Arc<Segment>, Box<dyn File>), ShardError> {
+    // Another drive may stand there now.
+    drive.check_in_place()?;
+    let number = segments.next_number();
+    let (dir, path) = (segments_dir(&drive.dir), segment_path(&drive.dir, number));
+    let salt = drive.runtime.entropy.nonzero_u64();
+    let header = codec::encode_segment_header(&SegmentHeader { drive: drive.id, number, salt });
+    let make = || {
+        let file = drive.disk.create(&path).map_err(|e| ("create", e))?;
+        file.write_at(&[io::IoSlice::new(&header)], 0).map_err(|e| ("write", e))?;
+        file.sync().map_err(|e| ("sync", e))?;
+        drive.disk.sync_dir(&dir).map_err(|e| ("sync", e))?;
+        Ok(file)
+    };
+    let file = make().map_err(|(call, error): (_, io::Error)| {
+        let _ = drive.disk.remove(&path);
+        drive.write_failed(call, &path, &error)
+    })?;
+    Ok((Arc::new(Segment::unsealed(number, salt, BTreeMap::new())), file))
+}
+
+/// Writes the footer of a segment. If that fails, its index stays in memory. What it holds.
+pub(crate) fn seal(
+    drive: &Drive,
+    segment: &Segment,
+    file: &dyn File,
+    tail: Tail,
+    dead: &[DeadRecord],
+) -> Vec<SessionRange> {
+    let (bytes, index, ranges) = seal_bytes(drive.id, segment, tail.end, dead);
+    let written = file
+        .write_at(&[io::IoSlice::new(&bytes)], tail.end)
+        .map_err(|error| ("write", error))
+        .and_then(|()| file.sync().map_err(|error| ("sync", error)));
+    match written {
+        Ok(()) => segment.set_index(index),
+        Err((call, error)) => {
+            let path = segment_path(&drive.dir, segment.number());
+            segment.leave();
+            drive.write_failed(call, &path, &error);
+        }
+    }
+    ranges
 }
 
 /// A caller that has gone away needs no answer.
 fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     let _ = reply.send(value);
-}
-
-/// The bytes of a group, apart from the payloads.
-struct Group {
-    entries: Vec<IndexEntry>,
-    headers: Vec<[u8; RECORD_HEADER_BYTES]>,
-    checksums: Vec<[u8; 8]>,
-    paddings: Vec<usize>,
-    records: u32,
-    len: u64,
-}
-
-impl Group {
-    fn new(open: &Open, puts: &[Put], kills: &[Kill]) -> Self {
-        let mut group = Self {
-            entries: Vec::with_capacity(puts.len()),
-            headers: Vec::with_capacity(puts.len() + kills.len()),
-            checksums: Vec::new(),
-            paddings: Vec::new(),
-            records: 0,
-            len: 0,
-        };
-        for put in puts {
-            let offset = group.add(open, RecordBody::Shard(put.header));
-            let number = open.records + group.records - 1;
-            group.entries.push(IndexEntry { header: put.header, number, offset });
-            group.checksums.extend(put.frames.iter().map(|f| f.checksum.to_le_bytes()));
-            let stored = put.header.stored_len();
-            group.paddings.push((codec::padded(stored) - stored) as usize);
-        }
-        for kill in kills {
-            let DeadRecord { segment, number, bytes } = kill.dead;
-            let bytes = u64::from(bytes);
-            group.add(open, RecordBody::Delete { id: kill.id, segment, number, bytes });
-        }
-        group
-    }
-
-    /// Adds a record's header; where it will be.
-    fn add(&mut self, open: &Open, body: RecordBody) -> u64 {
-        let offset = open.end + self.len;
-        let number = open.records + self.records;
-        let record = Record { segment: open.segment.number(), offset, number, body };
-        self.headers.push(codec::encode_record(&record, open.segment.salt()));
-        self.records += 1;
-        self.len += record.disk_len().unwrap_or(0);
-        offset
-    }
-
-    /// All bytes in the order of the file.
-    fn buffers<'a>(&'a self, puts: &'a [Put]) -> Vec<IoSlice<'a>> {
-        const ZEROES: [u8; 8] = [0; 8];
-        let mut buffers = Vec::with_capacity(self.headers.len() + 2 * self.checksums.len());
-        let (mut headers, mut checksums) = (self.headers.iter(), self.checksums.iter());
-        for (put, padding) in puts.iter().zip(&self.paddings) {
-            buffers.extend(headers.next().map(|header| IoSlice::new(header)));
-            for (frame, checksum) in put.frames.iter().zip(&mut checksums) {
-                buffers.push(IoSlice::new(&frame.payload));
-                buffers.push(IoSlice::new(checksum));
-            }
-            buffers.extend(ZEROES.get(..*padding).map(IoSlice::new));
-        }
-        buffers.extend(headers.map(|header| IoSlice::new(header)));
-        buffers
-    }
 }

@@ -11,12 +11,13 @@ use runtime::disk::File;
 use super::scan::{self, Scan, Trust};
 use super::segment::{ranges, record_bytes};
 use super::{
-    Appender, Segment, Segments, reindex, seal_bytes, segment_number, segment_path, segments_dir,
+    Appender, Found, Segment, Segments, reindex, seal_bytes, segment_number, segment_path,
+    segments_dir,
 };
 use crate::cache::OpenFiles;
 use crate::codec::{self, DeadRecord, FooterTables, SEGMENT_RECORDS_OFFSET, Trailer, Undecodable};
 use crate::drive::Drive;
-use crate::{OpenError, ShardError, ShardId};
+use crate::{OpenError, ShardError, ShardId, quarantine};
 
 /// A segment as the disk has it.
 enum Loaded {
@@ -26,8 +27,12 @@ enum Loaded {
     Damaged(Scan),
     /// It was not sealed.
     Open(Scan),
-    /// Its headers are damaged, so that nothing in it can be told from what users wrote.
-    Unreadable,
+    /// It has no header and no records: it was being made.
+    Unfinished,
+    /// Nothing in it can be told from what users wrote: why.
+    Unreadable(&'static str),
+    /// It is another segment's file, of this drive or another: the error if there is no other segment.
+    Alien(OpenError),
 }
 
 /// A segment that has to be sealed.
@@ -49,24 +54,49 @@ pub(crate) fn recover(
     let numbers = names.iter().filter_map(|entry| segment_number(&entry.name));
     let mut dead: Vec<(Arc<Segment>, DeadRecord)> = Vec::new();
     let mut unsealed: Vec<Unsealed> = Vec::new();
-    let mut next = 1;
+    let kept = quarantine::look(drive).map_err(|e| OpenError::io("list", &drive.dir, &e))?;
+    kept.into_iter().for_each(|number| segments.used_number(number));
+    let mut aliens: Vec<(u64, OpenError)> = Vec::new();
     for number in numbers {
-        next = next.max(number.saturating_add(1));
-        load_one(drive, segments, number, &mut dead, &mut unsealed)?;
+        segments.used_number(number);
+        if let Some(error) = load_one(drive, segments, number, &mut dead, &mut unsealed)? {
+            aliens.push((number, error));
+        }
+    }
+    for (number, error) in aliens {
+        // Without any segment of its own, it is the drive's identity that may be wrong.
+        if segments.closed().is_empty() {
+            return Err(error);
+        }
+        keep(drive, number, "this is another segment's file")?;
     }
     for (owner, record) in dead {
         owner.add_victim(record.segment);
-        let target = segments.get(record.segment);
-        if target.is_some_and(|target| target.kill(record.number)) {
-            drive.uncount(u64::from(record.bytes));
+        // A new segment of that number would lose what this record kills.
+        segments.used_number(record.segment);
+        let (target, bytes) = (segments.get(record.segment), u64::from(record.bytes));
+        if target.is_some_and(|target| target.kill(record.number, bytes)) {
+            drive.uncount(bytes);
         }
     }
-    let mut appender = Appender::new(drive.clone(), segments.clone(), cache.clone(), next);
+    let mut appender = Appender::new(drive.clone(), segments.clone(), cache.clone());
     relog(drive, segments, &mut appender, &unsealed)?;
     for item in unsealed {
         seal(drive, &item);
     }
+    appender.retire();
     Ok(appender)
+}
+
+/// Shards of unsealed segments that stand in a sealed one, too: compaction had copied them and did not get as far as
+/// recording that the originals are dead. The originals are durable for certain, so the copies go.
+fn copies(segments: &Segments, unsealed: &[Unsealed]) -> Vec<(ShardId, Found)> {
+    let all = unsealed.iter().flat_map(|item| {
+        let segment = &item.segment;
+        segment.entries().into_iter().map(|entry| Found { segment: segment.clone(), entry })
+    });
+    let all = all.map(|found| (found.entry.header.id, found));
+    all.filter(|(id, _)| segments.is_sealed(id)).collect()
 }
 
 fn load_one(
@@ -75,7 +105,7 @@ fn load_one(
     number: u64,
     dead: &mut Vec<(Arc<Segment>, DeadRecord)>,
     unsealed: &mut Vec<Unsealed>,
-) -> Result<(), OpenError> {
+) -> Result<Option<OpenError>, OpenError> {
     let path = segment_path(&drive.dir, number);
     let file = drive.disk.open(&path, false).map_err(|e| OpenError::io("open", &path, &e))?;
     let (loaded, salt) = load(drive, &*file, number, &path)?;
@@ -93,7 +123,7 @@ fn load_one(
             let segment = add_scanned(drive, segments, number, salt, &scan);
             dead.extend(scan.deletes.iter().map(|(_, record)| (segment.clone(), *record)));
         }
-        Loaded::Open(scan) if scan.shards.is_empty() && scan.deletes.is_empty() => {
+        Loaded::Unfinished => {
             drive.disk.remove(&path).map_err(|e| OpenError::io("remove", &path, &e))?;
         }
         Loaded::Open(scan) => {
@@ -104,11 +134,15 @@ fn load_one(
             dead.extend(scan.deletes.iter().map(|(_, record)| (segment.clone(), *record)));
             unsealed.push(Unsealed { segment, end: scan.end, deletes: scan.deletes });
         }
-        Loaded::Unreadable => {
-            tracing::error!(path = %path.display(), "segment header damaged, its shards are lost");
-        }
+        Loaded::Unreadable(why) => keep(drive, number, why)?,
+        Loaded::Alien(error) => return Ok(Some(error)),
     }
-    Ok(())
+    Ok(None)
+}
+
+fn keep(drive: &Drive, number: u64, why: &str) -> Result<(), OpenError> {
+    let path = segment_path(&drive.dir, number);
+    quarantine::keep_segment(drive, number, why).map_err(|e| OpenError::io("set aside", &path, &e))
 }
 
 fn add_scanned(
@@ -139,18 +173,21 @@ fn load(
     let head = file.read_vec(len.min(SEGMENT_RECORDS_OFFSET) as usize, 0, true).map_err(failed)?;
     let salt = match codec::decode_segment_header(&head) {
         Ok(header) if header.drive != drive.id => {
-            return Err(OpenError::Foreign { path: path.to_owned(), owner: header.drive });
+            let error = OpenError::Foreign { path: path.to_owned(), owner: header.drive };
+            return Ok((Loaded::Alien(error), 0));
         }
         Ok(header) if header.number != number => {
-            return Err(OpenError::Damaged { path: path.to_owned() });
+            return Ok((Loaded::Alien(OpenError::Damaged { path: path.to_owned() }), 0));
         }
         Ok(header) => header.salt,
         Err(Undecodable::Newer(version)) => return Err(newer(version)),
         // It was being made: records are written only behind a durable header.
         Err(Undecodable::Damaged) if len <= SEGMENT_RECORDS_OFFSET => {
-            return Ok((Loaded::Open(Scan::default()), 0));
+            return Ok((Loaded::Unfinished, 0));
         }
-        Err(Undecodable::Damaged) => return Ok((Loaded::Unreadable, 0)),
+        Err(Undecodable::Damaged) => {
+            return Ok((Loaded::Unreadable("both copies of its header are damaged"), 0));
+        }
     };
     match reindex::read_trailer(file, len, number, salt).map_err(failed)? {
         Ok(trailer) => {
@@ -166,7 +203,14 @@ fn load(
         Err(Undecodable::Newer(version)) => Err(newer(version)),
         Err(Undecodable::Damaged) => {
             let scan = scan::scan(file, number, salt, Trust::WholeRecords).map_err(failed)?;
-            Ok((Loaded::Open(scan), salt))
+            let loaded = if !scan.shards.is_empty() || !scan.deletes.is_empty() {
+                Loaded::Open(scan)
+            } else if quarantine::is_zero(file, SEGMENT_RECORDS_OFFSET).map_err(failed)? {
+                Loaded::Unfinished
+            } else {
+                Loaded::Unreadable("none of its records verifies")
+            };
+            Ok((loaded, salt))
         }
     }
 }
@@ -181,8 +225,18 @@ fn relog(
 ) -> Result<(), OpenError> {
     let mut deletes: Vec<_> = unsealed.iter().flat_map(|item| item.deletes.clone()).collect();
     deletes.retain(|(_, dead)| segments.get(dead.segment).is_some());
+    let copies = copies(segments, unsealed);
+    deletes.extend(copies.iter().map(|(id, copy)| (*id, copy.dead())));
     match appender.relog(&deletes) {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            for (_, copy) in copies {
+                let bytes = record_bytes(&copy.entry);
+                if copy.segment.kill(copy.entry.number, bytes) {
+                    drive.uncount(bytes);
+                }
+            }
+            Ok(())
+        }
         Err(ShardError::Full { .. }) => {
             tracing::warn!(drive = %drive.id, "no room to write delete records again");
             Ok(())
@@ -200,6 +254,12 @@ fn relog(
 fn seal(drive: &Drive, item: &Unsealed) {
     let path = segment_path(&drive.dir, item.segment.number());
     let dead: Vec<DeadRecord> = item.deletes.iter().map(|(_, record)| *record).collect();
+    if let Err(error) = quarantine::keep_tail(drive, item.segment.number(), item.end) {
+        // Without a copy nothing is cut.
+        item.segment.leave();
+        drive.write_failed("copy the end of", &path, &error);
+        return;
+    }
     let (bytes, index, _) = seal_bytes(drive.id, &item.segment, item.end, &dead);
     let write = || {
         let file = drive.disk.open(&path, true).map_err(|e| ("open", e))?;

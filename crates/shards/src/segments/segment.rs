@@ -1,6 +1,6 @@
 //! One segment: its index, and which of its records are dead.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -13,13 +13,19 @@ use crate::ShardId;
 use crate::cache::Trouble;
 use crate::codec::{
     self, DeadRecord, FooterTables, IndexEntry, PAGE_BYTES, PAGE_ENTRIES, Record, RecordBody,
-    SessionRange, Trailer,
+    SEGMENT_RECORDS_OFFSET, SessionRange, Trailer,
 };
 
 /// Where the entries of a segment are.
 pub(crate) enum Index {
     /// In its footer; this is what of it stays in memory.
-    Footer { pages_offset: u64, fences: Vec<ShardId>, last: Option<ShardId>, filter: Vec<u8> },
+    Footer {
+        records_end: u64,
+        pages_offset: u64,
+        fences: Vec<ShardId>,
+        last: Option<ShardId>,
+        filter: Vec<u8>,
+    },
     /// All in memory: it is still appended to, or its footer is damaged, or it could not be sealed.
     Memory(BTreeMap<ShardId, IndexEntry>),
 }
@@ -28,7 +34,8 @@ impl Index {
     /// The index of a segment whose footer has these tables.
     pub(crate) fn of_footer(trailer: &Trailer, tables: FooterTables) -> Self {
         let FooterTables { fences, last, filter, .. } = tables;
-        Self::Footer { pages_offset: trailer.pages_offset, fences, last, filter }
+        let Trailer { records_end, pages_offset, .. } = *trailer;
+        Self::Footer { records_end, pages_offset, fences, last, filter }
     }
 }
 
@@ -38,6 +45,7 @@ pub(crate) struct Segment {
     index: RwLock<Index>,
     state: Mutex<Liveness>,
     is_left: AtomicBool,
+    is_stuck: AtomicBool,
     /// Where the pages of its footer begin or began, if it ever had one; no record is behind that.
     sealed_at: AtomicU64,
 }
@@ -48,15 +56,18 @@ struct Liveness {
     bits: Vec<u64>,
     /// How many bits are set.
     live: u32,
-    /// Segments that have records which delete records in here killed.
-    victims: BTreeSet<u64>,
+    /// Bytes of their records.
+    bytes: u64,
+    /// Segments that have records which delete records in here killed, and how many.
+    victims: BTreeMap<u64, u32>,
 }
 
 impl Segment {
     /// The segment of a footer with these tables.
     pub(crate) fn sealed(number: u64, salt: u64, trailer: &Trailer, tables: FooterTables) -> Self {
         let live = tables.live.iter().map(|word| word.count_ones()).sum();
-        let state = Liveness { bits: tables.live.clone(), live, victims: BTreeSet::new() };
+        let (bits, bytes) = (tables.live.clone(), trailer.shard_bytes);
+        let state = Liveness { bits, live, bytes, victims: BTreeMap::new() };
         let segment = Self::new(number, salt, Index::Memory(BTreeMap::new()), state);
         segment.set_index(Index::of_footer(trailer, tables));
         segment
@@ -65,14 +76,14 @@ impl Segment {
     /// A segment with its index in memory.
     pub(crate) fn unsealed(number: u64, salt: u64, entries: BTreeMap<ShardId, IndexEntry>) -> Self {
         let mut state = Liveness::default();
-        entries.values().for_each(|entry| state.set(entry.number));
+        entries.values().for_each(|entry| state.set(entry));
         Self::new(number, salt, Index::Memory(entries), state)
     }
 
     fn new(number: u64, salt: u64, index: Index, state: Liveness) -> Self {
         let (index, state) = (RwLock::new(index), Mutex::new(state));
-        let (is_left, sealed_at) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { number, salt, index, state, is_left, sealed_at }
+        let (is_left, is_stuck) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { number, salt, index, state, is_left, is_stuck, sealed_at: AtomicU64::new(0) }
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -87,7 +98,7 @@ impl Segment {
     pub(crate) fn insert(&self, entry: IndexEntry) {
         if let Index::Memory(entries) = &mut *self.index.write() {
             entries.insert(entry.header.id, entry);
-            self.state.lock().set(entry.number);
+            self.state.lock().set(&entry);
         }
     }
 
@@ -110,9 +121,25 @@ impl Segment {
         *self.index.write() = index;
     }
 
-    /// Marks a record dead; whether it was a live shard.
-    pub(crate) fn kill(&self, number: u32) -> bool {
-        self.state.lock().clear(number)
+    /// Marks a record of `bytes` dead; whether it was a live shard.
+    pub(crate) fn kill(&self, number: u32, bytes: u64) -> bool {
+        self.state.lock().clear(number, bytes)
+    }
+
+    /// Bytes of live records.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.state.lock().bytes
+    }
+
+    /// Delete records in here that are needed: those whose victims' files are there.
+    pub(crate) fn needed_deletes(&self, exists: impl Fn(u64) -> bool) -> u32 {
+        let state = self.state.lock();
+        state.victims.iter().filter(|(n, _)| exists(**n)).map(|(_, count)| count).sum()
+    }
+
+    /// All delete records of this segment stand elsewhere, too.
+    pub(crate) fn forget_deletes(&self) {
+        self.state.lock().victims.clear();
     }
 
     /// Live records.
@@ -126,7 +153,17 @@ impl Segment {
 
     /// A delete record in this segment killed a record of segment `number`.
     pub(crate) fn add_victim(&self, number: u64) {
-        self.state.lock().victims.insert(number);
+        *self.state.lock().victims.entry(number).or_default() += 1;
+    }
+
+    /// Bytes of its records, dead or alive; `None` when its index is in memory.
+    pub(crate) fn records_bytes(&self) -> Option<u64> {
+        match &*self.index.read() {
+            Index::Memory(_) => None,
+            Index::Footer { records_end, .. } => {
+                Some(records_end.saturating_sub(SEGMENT_RECORDS_OFFSET))
+            }
+        }
     }
 
     /// Whether nothing in it is needed: sealed, no live shard, and all that its deletes killed is gone.
@@ -135,7 +172,7 @@ impl Segment {
         let state = self.state.lock();
         is_sealed
             && state.live == 0
-            && state.victims.iter().all(|&n| n == self.number || !exists(n))
+            && state.victims.keys().all(|&n| n == self.number || !exists(n))
     }
 
     /// Its lowest and highest id; `None` when it has none. Some of the dead count.
@@ -256,7 +293,7 @@ impl Segment {
     }
 
     /// Where the pages of the index are; `None` when it is in memory.
-    pub(super) fn pages(&self) -> Option<Pages> {
+    pub(crate) fn pages(&self) -> Option<Pages> {
         match &*self.index.read() {
             Index::Memory(_) => None,
             Index::Footer { pages_offset, fences, .. } => Some((*pages_offset, fences.len())),
@@ -269,9 +306,9 @@ impl Segment {
         let mut index = self.index.write();
         let mut state = self.state.lock();
         let mut live = Liveness::default();
-        entries.values().filter(|e| state.get(e.number)).for_each(|e| live.set(e.number));
+        entries.values().filter(|e| state.get(e.number)).for_each(|e| live.set(e));
         let lost = state.live - live.live;
-        (state.bits, state.live) = (live.bits, live.live);
+        (state.bits, state.live, state.bytes) = (live.bits, live.live, live.bytes);
         *index = Index::Memory(entries);
         lost
     }
@@ -284,6 +321,16 @@ impl Segment {
     /// Where its footer begins or began; 0 when it never had one.
     pub(super) fn sealed_at(&self) -> u64 {
         self.sealed_at.load(Ordering::SeqCst)
+    }
+
+    /// Compaction could not copy all that is live in it, and need not try again.
+    pub(crate) fn set_stuck(&self) {
+        self.is_stuck.store(true, Ordering::SeqCst);
+    }
+
+    /// See [`Segment::set_stuck`].
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::SeqCst)
     }
 
     /// See [`Segment::leave`].
@@ -314,24 +361,29 @@ impl Liveness {
         self.bits.get(number as usize / 64).is_some_and(|word| word & (1 << (number % 64)) != 0)
     }
 
-    fn set(&mut self, number: u32) {
+    fn set(&mut self, entry: &IndexEntry) {
+        let number = entry.number;
         let at = number as usize / 64;
         if self.bits.len() <= at {
             self.bits.resize(at + 1, 0);
         }
-        if let Some(word) = self.bits.get_mut(at) {
-            self.live += u32::from(*word & (1 << (number % 64)) == 0);
+        if let Some(word) = self.bits.get_mut(at)
+            && *word & (1 << (number % 64)) == 0
+        {
             *word |= 1 << (number % 64);
+            self.live += 1;
+            self.bytes += record_bytes(entry);
         }
     }
 
     /// Whether it was set.
-    fn clear(&mut self, number: u32) -> bool {
+    fn clear(&mut self, number: u32, bytes: u64) -> bool {
         let was_set = self.get(number);
         if let Some(word) = self.bits.get_mut(number as usize / 64) {
             *word &= !(1 << (number % 64));
         }
         self.live -= u32::from(was_set);
+        self.bytes = self.bytes.saturating_sub(if was_set { bytes } else { 0 });
         was_set
     }
 }

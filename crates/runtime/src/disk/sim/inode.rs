@@ -169,6 +169,13 @@ impl Inode {
         }
     }
 
+    /// A file with what is durable of this one.
+    pub(super) fn durable(&self) -> Self {
+        let blocks = (0..(self.durable.len() as u64).div_ceil(BLOCK_BYTES)).collect();
+        let (current, durable) = (self.durable.clone(), self.durable.clone());
+        Self { current, durable, blocks, ..Self::default() }
+    }
+
     /// What the power failure leaves becomes the state.
     pub(super) fn crash(&mut self, dice: &mut Dice) {
         self.lose(dice);
