@@ -12,6 +12,7 @@ mod faults;
 #[path = "../engine/fsck.rs"]
 #[allow(dead_code, reason = "the other tests use the rest")]
 mod fsck;
+mod lying;
 mod mortal;
 mod power;
 mod world;

@@ -1,6 +1,6 @@
 //! The power fails at every call on the disks and on the metadata store of every deed.
 
-use crate::deeds::{CHANGES, Deed, act, check, set};
+use crate::deeds::{CHANGES, Deed, Outcome, act, check, set};
 use crate::world::{ALL, Disks, Machine, cut_after};
 
 /// States of the disk after each cut. But for the first, the power fails once more while things are put in order.
@@ -68,6 +68,29 @@ fn walk(deed: Deed) {
         [false, true].into_iter().for_each(|is_done| _ = play(Cut::Kv(call, is_done), call));
     }
     println!("{deed:?}: {disk} calls on disks x {SEEDS} states, {kv} on the metadata store x 2");
+}
+
+/// That the walk can fail.
+#[test]
+fn a_disk_that_lies_is_noticed() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let is_lost = |seed: &u64| {
+        let mut machine = Machine::new(Disks::One, *seed);
+        machine.lies = true;
+        runtime.block_on(async {
+            let mut world = machine.start().await;
+            let mut stage = set(&mut world, Deed::Copy).await;
+            assert_eq!(act(&mut world, Deed::Copy, &mut stage).await, Outcome::Done);
+            machine.crash(world, *seed);
+            let world = machine.start().await;
+            world.get("copy").await.is_err()
+        })
+    };
+    assert!((0..8).filter(is_lost).count() > 0, "what was never synced is there after a power cut");
 }
 
 /// Says where a failure was.

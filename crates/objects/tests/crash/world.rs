@@ -26,6 +26,7 @@ use types::{
 use crate::bodies::Content;
 use crate::clock::HandClock;
 use crate::fsck;
+use crate::lying::Lying;
 use crate::mortal::Mortal;
 
 const BUCKET: &str = "bucket";
@@ -50,6 +51,8 @@ pub enum Disks {
 /// What stays when the process dies.
 pub struct Machine {
     pub disks: Vec<SimDisk>,
+    /// Whether the disks only say that they sync files, from the next start on.
+    pub lies: bool,
     memory: Arc<Memory>,
     clock: Arc<HandClock>,
 }
@@ -86,7 +89,7 @@ impl Machine {
             .map(|number| SimDisk::new(DISK_BYTES * DRIVES / count, seed * DRIVES + number))
             .collect();
         let clock = Arc::new(HandClock::new());
-        let machine = Self { disks, memory: Memory::new(), clock };
+        let machine = Self { disks, lies: false, memory: Memory::new(), clock };
         for drive in drives() {
             let identity = Identity {
                 v: DRIVE_VERSION,
@@ -101,7 +104,8 @@ impl Machine {
     }
 
     fn disk(&self, drive: DriveId) -> Arc<dyn Disk> {
-        Arc::new(self.disks[drive.get() as usize % self.disks.len()].clone())
+        let disk = self.disks[drive.get() as usize % self.disks.len()].clone();
+        if self.lies { Arc::new(Lying(disk)) } else { Arc::new(disk) }
     }
 
     /// The process starts: it ends the sessions of the one before it.

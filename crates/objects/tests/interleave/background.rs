@@ -258,6 +258,23 @@ fn a_stalled_writer_is_fenced() {
 }
 
 #[test]
+fn stalled_background_is_fenced() {
+    let gone = [Given::Op(Op::Put("a", blob(1))), Given::Op(Op::Delete("a")), Given::Reports];
+    for (name, given, what) in [
+        ("repair", damaged(), works(0, &["repair"])),
+        ("re-encode", small(), works(0, &["repair"])),
+        ("collection", gone.to_vec(), works(0, &["collect"])),
+    ] {
+        let others = works(1, &["oldest-read", "sweep", "scrub", "repair", "collect"]);
+        let players = [what, Player::EndsSession(0), others];
+        let name = format!("{name} whose session ends x the background of another");
+        let scene = scene(&name, &given, &players);
+        exhaust(&Scene { preemptions: Some(1), ..scene.clone() });
+        sample(&Scene { faults: 1, ..scene }, 500);
+    }
+}
+
+#[test]
 fn everything_at_once() {
     let given = [
         Given::TwoDrives,

@@ -134,10 +134,13 @@ pub async fn play(scene: &Scene, chooser: &mut dyn Chooser, trace: &mut Trace) {
         set_up(&mut world, &mut start, given).await;
     }
     let mut actors = Vec::new();
+    let ends = |engine: &usize| {
+        scene.players.iter().any(|p| matches!(p, Player::EndsSession(other) if other == engine))
+    };
     for player in &scene.players {
         let future = match player {
             Player::Client(engine, op) => world.client(*engine, op).await,
-            Player::Upkeep(engine, names) => world.upkeep(*engine, names),
+            Player::Upkeep(engine, names) => world.upkeep(*engine, names, ends(engine)),
             Player::EndsSession(engine) => world.end_session(*engine),
         };
         actors.push(Actor {
@@ -153,11 +156,7 @@ pub async fn play(scene: &Scene, chooser: &mut dyn Chooser, trace: &mut Trace) {
     world.desk.open();
     world.quiesce().await;
     let events: Vec<Event> = actors.iter().filter_map(event).collect();
-    let dead: Vec<usize> = (0..scene.engines)
-        .filter(|engine| {
-            scene.players.iter().any(|p| matches!(p, Player::EndsSession(e) if e == engine))
-        })
-        .collect();
+    let dead: Vec<usize> = (0..scene.engines).filter(ends).collect();
     truth::check(&mut world, &dead, &start, &events).await;
 }
 
@@ -184,13 +183,13 @@ async fn set_up(world: &mut World, start: &mut State, given: &Given) {
         Given::Wiped => world.drives.wipe(world.drives.first_used()),
         Given::Rotten => world.drives.rot(world.drives.first_used()),
         Given::Upkeep(names) => {
-            let round = world.upkeep(0, names);
+            let round = world.upkeep(0, names, false);
             world.run(round).await;
             world.quiesce().await;
         }
         Given::Reports => {
             for engine in 0..world.engines.len() {
-                let report = world.upkeep(engine, &["oldest-read"]);
+                let report = world.upkeep(engine, &["oldest-read"], false);
                 world.run(report).await;
             }
         }

@@ -210,21 +210,25 @@ impl World {
         }
     }
 
-    /// One round of some background workers, in this order: each steps until it is idle.
+    /// One round of some background workers, in this order: each steps until it is idle. If the engine is `doomed`, a
+    /// failure ends it.
     pub fn upkeep(
         &self,
         engine: usize,
         names: &'static [&'static str],
+        doomed: bool,
     ) -> BoxFuture<'static, Told> {
-        let all = self.engines[engine].workers();
-        let mut workers: Vec<(&str, Box<dyn Worker>)> =
-            all.into_iter().map(|worker| (worker.name(), worker)).collect();
+        let mut workers = self.engines[engine].workers();
         Box::pin(async move {
             for name in names {
-                let found = workers.iter_mut().find(|(other, _)| other == name);
-                let (_, worker) = found.unwrap_or_else(|| panic!("there is no worker {name}"));
+                let found = workers.iter_mut().find(|worker| worker.name() == *name);
+                let worker = found.unwrap_or_else(|| panic!("there is no worker {name}"));
                 worker.round_asked();
-                work(worker.as_mut()).await;
+                match work(worker.as_mut()).await {
+                    Ok(()) => {}
+                    Err(_) if doomed => break,
+                    Err(error) => panic!("{name}: {error}"),
+                }
             }
             Told::Refused
         })
@@ -307,7 +311,7 @@ impl World {
     pub async fn round(&mut self, engine: usize) {
         let mut workers = std::mem::take(&mut self.workers[engine]);
         for worker in &mut workers {
-            self.run(work(worker.as_mut())).await;
+            self.run(work(worker.as_mut())).await.expect("the background works");
         }
         self.workers[engine] = workers;
         self.quiesce().await;
@@ -320,12 +324,10 @@ impl World {
     }
 }
 
-async fn work(worker: &mut dyn Worker) {
+async fn work(worker: &mut dyn Worker) -> Result<(), String> {
     for _ in 0..1000 {
-        match worker.step().await {
-            Ok(Progress::More) => {}
-            Ok(Progress::Idle(_)) => return,
-            Err(error) => panic!("{}: {error}", worker.name()),
+        if let Progress::Idle(_) = worker.step().await? {
+            return Ok(());
         }
     }
     panic!("{} does not come to an end", worker.name());
