@@ -102,7 +102,7 @@ class Writer(Hand):
         kind = self.chance.random()
         if kind < 0.3:
             return self.chance.randbytes(self.chance.randrange(0, 8 * KIB))
-        if kind < 0.8:
+        if kind < 0.93:
             return self.chance.randbytes(self.chance.randrange(9 * KIB, 600 * KIB))
         return self.chance.randbytes(self.chance.randrange(3 * MIB, 6 * MIB))
 
@@ -143,7 +143,7 @@ class Writer(Hand):
         kind = self.chance.random()
         if kind < 0.1:
             self.change(key, None, lambda: self.ask("DELETE", key.name))
-        elif kind < 0.15:
+        elif kind < 0.12:
             bodies = [self.chance.randbytes(PART_MIN), self.chance.randbytes(200 * KIB)]
             self.change(key, b"".join(bodies), lambda: self.parts(key, bodies))
         else:
@@ -153,7 +153,7 @@ class Writer(Hand):
     def work(self):
         while self.run.goes_on():
             self.step()
-            time.sleep(self.chance.random() * 0.04)
+            time.sleep(self.chance.random() * 0.2)
 
 
 class Reader(Hand):
@@ -201,6 +201,7 @@ class Reader(Hand):
     def work(self):
         while self.run.goes_on():
             self.chance.choice([self.read_base, self.read_base, self.read_changing])()
+            time.sleep(self.chance.random() * 0.02)
 
 
 def guarded(hand):

@@ -66,7 +66,7 @@ impl Server {
             if worker["state"] == "idle" && steps(worker) > before {
                 return;
             }
-            assert!(begin.elapsed() < limit, "{name} does not come to an end: {worker}");
+            assert!(begin.elapsed() < limit, "{name} does not come to an end: {workers:#?}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
