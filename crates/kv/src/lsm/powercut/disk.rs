@@ -151,7 +151,7 @@ impl Inode {
         let (kept, manner) = match unsynced {
             Unsynced::Lost => return image,
             Unsynced::Kept => return self.current(log),
-            Unsynced::Diced => (dice.below(self.pending.len() + 1), dice.below(3)),
+            Unsynced::Diced => (dice.below(self.pending.len() + 1), dice.below(4)),
         };
         let sector = if dice.coin() { 512 } else { 4096 };
         let mut len = image.len;
