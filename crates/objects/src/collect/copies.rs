@@ -19,9 +19,9 @@ use crate::schema::garbage::{Candidate, Garbage};
 use crate::schema::{CopyPlace, Record as _};
 
 /// Garbage records in one turn.
-const PER_TURN: usize = 64;
+const PER_TURN: usize = 256;
 /// Deletes under way at once: a drive makes many durable together.
-const AT_ONCE: usize = 128;
+const AT_ONCE: usize = 1024;
 /// A drive that takes longer is not asked again in the same tour.
 const DELETE_MAX: Duration = Duration::from_secs(2);
 /// Void copies deleted in one step.

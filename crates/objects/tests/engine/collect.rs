@@ -11,7 +11,9 @@ use objects::schema::garbage::{self, Candidate, Garbage};
 use objects::schema::hold::{self, Orphans, Switch};
 use objects::schema::{CopyPlace, Home, Kind, Record as _, blob, kind_of};
 use objects::*;
-use runtime::{Progress, Worker};
+use runtime::disk::RealDisk;
+use runtime::{Progress, Runtime, Worker};
+use shards::{Store, StoreOptions};
 use types::{BatchId, BlobId, BucketId, CopyId, DriveId, SessionId, UnixMillis};
 
 use crate::hooked::{Fate, Hooked};
@@ -703,4 +705,46 @@ async fn it_runs_beside_everything() {
     for key in ["0", "1", "2"] {
         world.get(key).await;
     }
+}
+
+/// Bytes of the files under a directory, holes included.
+fn file_bytes(dir: &std::path::Path) -> u64 {
+    let entries =
+        std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry"));
+    let bytes = |entry: std::fs::DirEntry| match entry.file_type().expect("a type").is_dir() {
+        true => file_bytes(&entry.path()),
+        false => entry.metadata().expect("metadata").len(),
+    };
+    entries.map(bytes).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mostly_empty_segments_are_given_back() {
+    const OBJECTS: u64 = 200;
+    let world = World::new().await;
+    for drive in (1..=DRIVES).map(DriveId::new) {
+        world.carrier.detach(drive).expect("a drive").close().await;
+        let options = StoreOptions { segment_bytes: 1 << 20, ..StoreOptions::default() };
+        let (disk, dir) = (Arc::new(RealDisk), world.drive_dir(drive));
+        let store = Store::open(disk, Runtime::real(), &dir, options).expect("open");
+        world.carrier.attach(drive, store);
+    }
+    for n in 0..OBJECTS {
+        world.put(&format!("{n}"), &bytes(60_000, n)).await;
+    }
+    let on_disk =
+        || (1..=DRIVES).map(|n| file_bytes(&world.drive_dir(DriveId::new(n)))).sum::<u64>();
+    let full = on_disk();
+    for n in (0..OBJECTS).filter(|n| n % 10 > 0) {
+        assert!(world.delete(&format!("{n}")).await);
+    }
+    all_is_clean(&world).await;
+    let mut compactor = worker(&world.engine, "compact");
+    while let Progress::More = compactor.step().await.expect("a step") {}
+    let left = on_disk();
+    assert!(left * 2 < full, "{left} of {full} bytes are left");
+    for n in (0..OBJECTS).step_by(10) {
+        assert_eq!(world.get(&format!("{n}")).await, Some(bytes(60_000, n)));
+    }
+    all_is_clean(&world).await;
 }
