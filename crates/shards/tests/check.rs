@@ -158,6 +158,25 @@ async fn a_whole_drive_is_clean_closed_or_not() {
     }
 }
 
+/// The end of a segment that was not sealed is no footer, whatever stands there.
+#[tokio::test]
+async fn the_end_of_an_open_segment_is_no_footer() {
+    for deletes in 0..6 {
+        let disk = sim_drive(64 << 20, 7);
+        let store = open(&disk, 7).expect("opened");
+        for n in 1..=8 {
+            put(&store, &shard(1, n, n * 13 % 40)).await.expect("committed");
+        }
+        for n in 1..=deletes {
+            assert_eq!(store.delete(shard(1, n, 0).id).await, Ok(true));
+        }
+        drop(store);
+        let (seen, counts) = check(&disk);
+        assert_eq!((&seen.problems[..], counts.unsealed), (&[][..], 1), "{deletes}");
+        assert_eq!(seen.copies.len() as u64, 8 - deletes);
+    }
+}
+
 #[tokio::test]
 async fn a_drive_in_use_is_refused() {
     let disk = sim_drive(64 << 20, 7);

@@ -183,11 +183,15 @@ impl Check<'_> {
         Some(header)
     }
 
-    /// Whether what does not verify is a trailer all the same: some of what is known of it is there.
+    /// Whether what does not verify is a trailer all the same: most of what every trailer of this segment begins
+    /// with is there. (One of it can stand in records, too.)
     fn looks_like_trailer(&self, tail: &[u8], number: u64) -> bool {
-        tail.starts_with(b"UCsf")
-            || tail.get(8..16) == Some(&self.drive.to_bytes()[..])
-            || tail.get(16..24) == Some(&number.to_le_bytes()[..])
+        let signs = [
+            tail.starts_with(b"UCsf"),
+            tail.get(8..16) == Some(&self.drive.to_bytes()[..]),
+            tail.get(16..24) == Some(&number.to_le_bytes()[..]),
+        ];
+        signs.into_iter().filter(|sign| *sign).count() > 1
     }
 
     /// Learns from the delete records themselves what is dead.
