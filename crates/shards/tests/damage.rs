@@ -235,7 +235,7 @@ async fn what_is_cut_off_is_kept_unless_it_is_nothing() {
     assert_eq!(end, same);
     let store = open(&disk, 1).expect("opened");
     let kept = format!("0000000000000000-0000000000000001-{end:016x}.part");
-    assert_eq!(names(&disk, "/drive/quarantine"), [kept.clone()]);
+    assert_eq!(names(&disk, "/drive/quarantine"), std::slice::from_ref(&kept));
     let file = disk.open(&Path::new("/drive/quarantine").join(&kept), false).expect("opened");
     assert!(file.read_vec(3_000_000, 0, true).expect("read") == junk);
     assert_eq!(list_all(&store, 10).await.len(), 3);

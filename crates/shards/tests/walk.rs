@@ -212,3 +212,29 @@ async fn every_sync_and_every_write_fails_once_with_other_dice() {
         assert!(after > 3, "only {after} calls of {call:?}");
     }
 }
+
+/// Shards are deleted while compaction moves them, and the power fails: what was deleted stays away, wherever the
+/// copies of it had got to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deletes_race_with_compaction_until_the_power_fails() {
+    let grown = grown(11).await;
+    for after in 0..160 {
+        let (disk, mut model) = (grown.0.fork(after), grown.1.clone());
+        let store = open(&disk, 1).expect("opened");
+        let error = io::ErrorKind::Other;
+        disk.inject(Fault { call: None, after, error, forever: true });
+        let compacting = tokio::spawn({
+            let store = store.clone();
+            async move { compact(&store).await }
+        });
+        let left: Vec<_> = model.shards.keys().copied().collect();
+        for id in left {
+            let outcome = store.delete(id).await;
+            model.after_delete(id, &outcome);
+        }
+        compacting.await.expect("it ends well");
+        drop(store);
+        disk.crash(after);
+        settle(&disk, &mut model).await;
+    }
+}

@@ -153,7 +153,7 @@ impl Appender {
     /// Serves a group; whether it was the last.
     fn serve(&mut self, group: Vec<Request>) -> bool {
         let (mut puts, mut kills, mut absent) = (Vec::new(), Vec::new(), Vec::new());
-        let mut adopts = Vec::new();
+        let (mut expects, mut adopts) = (Vec::new(), Vec::new());
         let mut last = None;
         for request in group {
             match request {
@@ -173,7 +173,7 @@ impl Appender {
                     Err(error) => answer(reply, Err(error)),
                 },
                 Request::Expect { target, tail, from, reply } => {
-                    answer(reply, self.expect(&target, tail, from));
+                    expects.push((target, tail, from, reply));
                 }
                 Request::Adopt { target, moves, deletes, reply } => {
                     adopts.push((target, moves, deletes, reply));
@@ -185,6 +185,10 @@ impl Appender {
         let outcome = self.commit(puts, kills);
         for reply in absent {
             answer(reply, outcome.clone().map(|()| false));
+        }
+        // After the deletes of this group: what they kill is not copied.
+        for (target, tail, from, reply) in expects {
+            answer(reply, self.expect(&target, tail, from));
         }
         for (target, moves, deletes, reply) in adopts {
             answer(reply, self.adopt(target.as_deref(), moves, &deletes));

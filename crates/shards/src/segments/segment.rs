@@ -397,6 +397,10 @@ pub(crate) fn seal_bytes(
     dead: &[DeadRecord],
 ) -> (Vec<u8>, Index, Vec<SessionRange>) {
     let entries = segment.entries();
+    // Of the same moment as the entries: others may be deleted meanwhile.
+    let mut live = Liveness::default();
+    entries.iter().for_each(|entry| live.set(entry));
+    live.bits.resize(segment.state.lock().bits.len().max(live.bits.len()), 0);
     let pages_offset = end.next_multiple_of(PAGE_BYTES as u64);
     let mut bytes = vec![0; (pages_offset - end) as usize];
     let mut tables = FooterTables {
@@ -404,7 +408,7 @@ pub(crate) fn seal_bytes(
         last: entries.last().map(|entry| entry.header.id),
         ranges: ranges(entries.iter().map(|entry| &entry.header.id)),
         dead: dead.to_vec(),
-        live: segment.state.lock().bits.clone(),
+        live: live.bits,
         filter: vec![0; codec::filter_bytes(entries.len())],
     };
     for (page, chunk) in entries.chunks(PAGE_ENTRIES).enumerate() {
