@@ -60,6 +60,8 @@ pub(crate) struct Repairer {
     asked: bool,
     /// Whether tasks went since the last census.
     changed: bool,
+    /// Large blobs that were looked at: one is made whole in a step.
+    large: VecDeque<Job>,
     reencodes: VecDeque<Job>,
     /// Whether one was encoded again in this round: there may be more than were remembered.
     reencoded: bool,
@@ -81,6 +83,7 @@ impl Repairer {
             sweeps: 0,
             asked: false,
             changed: false,
+            large: VecDeque::new(),
             reencodes: VecDeque::new(),
             reencoded: false,
             round_over: false,
@@ -138,6 +141,12 @@ impl Repairer {
 
     async fn work(&mut self) -> Result<Progress, Failure> {
         self.look_at_drives().await;
+        if let Some(job) = self.large.pop_front() {
+            let held = self.engine.inner.blobs.budget().acquire_patiently(job.memory_bytes()).await;
+            let mended = self.engine.mend(&job, held, true, &self.doubts).await;
+            self.note(&job, mended).await?;
+            return Ok(Progress::More);
+        }
         self.listen();
         if self.rest_until.is_some() {
             return Ok(Progress::Idle(LOOK));
@@ -168,11 +177,7 @@ impl Repairer {
         for jobs in small.chunks(SMALL_AT_ONCE) {
             self.mend_together(jobs).await?;
         }
-        for job in large {
-            let held = self.engine.inner.blobs.budget().acquire_patiently(job.memory_bytes()).await;
-            let mended = self.engine.mend(&job, held, true, &self.doubts).await;
-            self.note(&job, mended).await?;
-        }
+        self.large.extend(large);
         Ok(())
     }
 
