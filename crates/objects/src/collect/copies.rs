@@ -88,6 +88,10 @@ impl Engine {
         let mut wanted = Vec::new();
         for (at, (filed, named)) in filed.iter().zip(self.named(filed).await?).enumerate() {
             let Candidate::Copies(blob) = filed.candidate else { continue };
+            let Some(named) = named else {
+                filed.record.copies.iter().for_each(|&copy| push(&mut left, at, copy));
+                continue;
+            };
             for &copy in &filed.record.copies {
                 if named.contains(&copy) {
                     tracing::error!(%blob, ?copy, "garbage that the blob's record names is kept");
@@ -114,8 +118,8 @@ impl Engine {
         Ok(left)
     }
 
-    /// What the records of these blobs name, if they still have one.
-    async fn named(&self, filed: &[&Filed]) -> Result<Vec<Vec<CopyPlace>>, Failure> {
+    /// What the records of these blobs name, if they still have one; `None` when that cannot be read.
+    async fn named(&self, filed: &[&Filed]) -> Result<Vec<Option<Vec<CopyPlace>>>, Failure> {
         let key = |filed: &&Filed| match filed.candidate {
             Candidate::Copies(id) | Candidate::Blob(id) => blob::key(filed.home(), id),
             Candidate::PartSet(_) | Candidate::Remainder(_) => filed.key.clone(),
@@ -123,10 +127,10 @@ impl Engine {
         let keys: Vec<Key> = filed.iter().map(key).collect();
         let found = self.inner.kv.multi_get(&keys).await?;
         let copies = |found: Option<kv::Versioned>| match found {
-            Some(found) => Ok(Blob::decode(&found.value)?.location.copies),
-            None => Ok(Vec::new()),
+            Some(found) => Some(Blob::decode(&found.value).ok()?.location.copies),
+            None => Some(Vec::new()),
         };
-        found.into_iter().map(copies).collect()
+        Ok(found.into_iter().map(copies).collect())
     }
 
     async fn delete_copy(&self, drive: DriveId, id: ShardId) -> Deleted {

@@ -385,7 +385,9 @@ async fn copies_are_where_the_records_say() {
         (&mut other, Kind::CopyDisagrees, 0),
     ] {
         let (problems, counts) = store.check(Some(copies)).await;
-        assert_eq!(said(&problems), one(kind, "first/blob"));
+        // Either of the two that share it: the ids of their versions are random.
+        let owners = ["first/blob", "second/copy"].map(|owner| one(kind, owner));
+        assert!(owners.contains(&said(&problems)), "{problems:?}");
         let problem = &problems[0];
         assert_eq!((problem.drive, problem.blob), (Some(drive(2)), Some(store.blob)));
         assert_eq!((problem.margin, &problem.lost[..]), (Some(1), &[][..]));

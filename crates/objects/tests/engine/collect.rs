@@ -75,7 +75,7 @@ async fn copy(world: &World, from: &str, to: &str) -> Result<WriteResult, CopyEr
 }
 
 /// The only blob that there is.
-async fn the_blob(world: &World) -> (kv::Key, blob::Blob) {
+pub async fn the_blob(world: &World) -> (kv::Key, blob::Blob) {
     let mut blobs = Vec::new();
     for (key, value) in world.records().await {
         if blob::parse_key(&key).is_some() {
@@ -705,6 +705,27 @@ async fn it_runs_beside_everything() {
     for key in ["0", "1", "2"] {
         world.get(key).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_stays_and_holds_nothing_else_up() {
+    let world = World::new().await;
+    world.put("damaged", &bytes(LARGE, 1)).await;
+    let (key, record) = the_blob(&world).await;
+    let home = home_of(&world).await;
+    let mut batch = Batch::default();
+    batch.put(key, vec![0xee]);
+    let copies = record.location.copies.clone();
+    let garbage = Garbage { copies, ..Garbage::filed(home, UnixMillis(0)) };
+    let suffix = Candidate::Copies(record.location.id).suffix();
+    batch.write(Write::PutStamped(garbage::prefix(home), suffix.clone(), garbage.encode()));
+    let unknown = bytes::Bytes::from(vec![0x77; 17]);
+    batch.write(Write::PutStamped(garbage::prefix(home), unknown, garbage.encode()));
+    commit(&world, batch).await;
+    world.put("whole", &bytes(LARGE, 2)).await;
+    assert!(world.delete("damaged").await && world.delete("whole").await);
+    collect(&world.engine).await;
+    assert_eq!(shards(&world).await, 5, "of the one whose record cannot be read");
 }
 
 /// Bytes of the files under a directory, holes included.
