@@ -512,3 +512,86 @@ async fn a_check_and_a_reader_agree_on_what_is_rotten() {
         }
     }
 }
+
+/// A segment whose every structure verifies and says anything: nothing of it stops the check.
+fn lies(rolls: &Rolls) -> Vec<u8> {
+    use shards::codec::*;
+    let (salt, number) = (rolls.below(u64::MAX), 1);
+    let header = SegmentHeader { drive: identity().drive, number, salt };
+    let mut bytes = encode_segment_header(&header);
+    let any = |rolls: &Rolls| match rolls.below(4) {
+        0 => rolls.below(5),
+        1 => 1 << rolls.below(57),
+        2 => rolls.below(100_000),
+        _ => rolls.below(1 << 56),
+    };
+    let shard_of = |rolls: &Rolls| ShardHeader {
+        payload_len: any(rolls),
+        ..shard(1, rolls.below(4), any(rolls) / 3)
+    };
+    let mut entries = Vec::new();
+    for _ in 0..rolls.below(12) {
+        let (offset, header) = (bytes.len() as u64, shard_of(rolls));
+        let number = if rolls.below(2) == 0 { rolls.below(5) as u32 } else { u32::MAX };
+        let body = match rolls.below(3) {
+            0 => RecordBody::Delete { id: header.id, segment: 1, number, bytes: any(rolls) },
+            _ => RecordBody::Shard(header),
+        };
+        bytes.extend(encode_record(&Record { segment: 1, offset, number, body }, salt));
+        bytes.resize(bytes.len() + 8 * rolls.below(20) as usize, 0);
+        let offset = if rolls.below(2) == 0 { offset } else { any(rolls) };
+        entries.push(IndexEntry { header, number, offset });
+    }
+    let records_end = bytes.len() as u64 / (1 + rolls.below(2));
+    entries.sort_by_key(|entry| entry.header.id);
+    bytes
+        .resize(bytes.len().next_multiple_of(PAGE_BYTES) + PAGE_BYTES * rolls.below(2) as usize, 0);
+    let pages_offset = bytes.len() as u64;
+    bytes.extend(encode_page(salt, 0, &entries));
+    let tables = FooterTables {
+        fences: entries.first().map_or(vec![shard(1, 1, 1).id], |entry| vec![entry.header.id]),
+        last: entries.last().map_or(Some(shard(1, 1, 1).id), |entry| Some(entry.header.id)),
+        ranges: Vec::new(),
+        dead: (0..rolls.below(4))
+            .map(|n| DeadRecord { segment: n % 2, number: any(rolls) as u32, bytes: 9 })
+            .collect(),
+        live: vec![u64::MAX; rolls.below(3) as usize],
+        filter: vec![0; rolls.below(30) as usize],
+    };
+    let (tables_offset, encoded) = (bytes.len() as u64, encode_tables(&tables));
+    bytes.extend(&encoded);
+    let trailer = Trailer {
+        drive: header.drive,
+        segment: 1,
+        records_end,
+        pages_offset,
+        pages: 1,
+        shards: rolls.below(9) as u32,
+        shard_bytes: any(rolls),
+        ranges: 0,
+        dead: tables.dead.len() as u32,
+        live_words: tables.live.len() as u32,
+        filter_bytes: tables.filter.len() as u32,
+        tables_offset,
+        tables_len: encoded.len() as u64,
+        tables_checksum: twox_hash::XxHash3_64::oneshot(&encoded),
+    };
+    bytes.extend(encode_trailer(&trailer, salt));
+    bytes
+}
+
+#[test]
+fn structures_that_verify_and_lie_do_not_stop_it() {
+    let mut met = BTreeSet::new();
+    for seed in 0..500 {
+        let (disk, rolls) = (sim_drive(64 << 20, seed), Rolls::new(seed));
+        disk.create_dir_all(Path::new("/drive/segments")).expect("made");
+        let file = disk.create(Path::new("/drive/segments/0000000000000001.seg")).expect("made");
+        let bytes = lies(&rolls);
+        file.write_at(&[std::io::IoSlice::new(&bytes)], 0).expect("written");
+        met.extend(check(&disk).0.troubles());
+    }
+    for trouble in [Trouble::IndexDisagrees, Trouble::RecordHeader, Trouble::DeleteDisagrees] {
+        assert!(met.contains(&trouble), "{trouble:?} was not met: {met:?}");
+    }
+}

@@ -210,7 +210,11 @@ impl Check<'_> {
 
     /// Zeroes between the records and the index.
     fn slack(&mut self, pass: &mut Pass<'_>, trailer: &Trailer) {
-        let len = (trailer.pages_offset - trailer.records_end) as usize;
+        let len = trailer.pages_offset.saturating_sub(trailer.records_end) as usize;
+        if len >= PAGE_BYTES {
+            let detail = "its index begins elsewhere than behind its records";
+            return self.problem(Trouble::IndexDisagrees, &pass.segment.path, detail);
+        }
         let found = pass.window.get(trailer.records_end, len, self.observer);
         if !found.is_ok_and(|bytes| is_zero(&bytes)) {
             let detail = "bytes in front of its index should be zero";

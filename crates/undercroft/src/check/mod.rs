@@ -29,6 +29,7 @@ use document::{Document, Drive, Problem};
 
 /// `check`: where the store is, as for `serve` or `dev`.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub(crate) struct CheckArgs {
     /// A drive of `serve`. Repeat it for each drive: one that is left out counts as missing.
     #[arg(
@@ -48,6 +49,15 @@ pub(crate) struct CheckArgs {
     #[arg(long)]
     json: bool,
 }
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  clean
+  1  something is damaged, and every object can be read
+  2  bytes of objects are lost, or records are wrong
+  3  not checked: the report says why
+
+The store must be stopped. Nothing is changed on its drives.";
 
 /// The check could not be made.
 const NOT_CHECKED: u8 = 3;
