@@ -58,14 +58,19 @@ async fn measure(dir: &Path, small: usize, large: usize, len: usize) {
     futures::stream::iter(0..small)
         .for_each_concurrent(16, |n| {
             let world = world.clone();
-            async move { world.put(&format!("small-{n}"), SMALL_BYTES).await }
+            async move {
+                world.put(&format!("small-{n}"), SMALL_BYTES).await;
+            }
         })
         .await;
     let mut number = 0;
     for what in ["alone", "beside clients"] {
-        // The small ones, then the large ones: the other kind is there, and whole.
         let load = Load::default();
-        let alone = load.rate(&world, Duration::from_secs(5)).await;
+        let with_clients = what != "alone";
+        let alone = match with_clients {
+            true => load.rate(&world, Duration::from_secs(10)).await,
+            false => 0.0,
+        };
         number += 1;
         let drive = DriveId::new(number);
         let old = world.carrier.detach(drive).expect("a drive");
@@ -76,21 +81,12 @@ async fn measure(dir: &Path, small: usize, large: usize, len: usize) {
             world.engine.workers().into_iter().map(|w| (w.name(), w)).collect();
         world.engine.sweep();
         run(&mut workers, "sweep").await;
-        let clients = (what != "alone").then(|| load.start(&world));
+        let clients = with_clients.then(|| load.start(&world));
         let (before, began) = (world.engine.metrics_snapshot(), Instant::now());
-        let mut marks = Vec::new();
-        let worker = workers.get_mut("repair").expect("a worker");
-        loop {
-            let progress = worker.step().await.expect("a step");
-            let now = world.engine.metrics_snapshot();
-            let blobs = now.repaired_blobs - before.repaired_blobs;
-            let bytes = now.repaired_bytes - before.repaired_bytes;
-            marks.push((began.elapsed(), blobs, bytes));
-            if progress != Progress::More {
-                break;
-            }
-        }
-        let (took, blobs, bytes) = marks.last().copied().expect("a step");
+        run(&mut workers, "repair").await;
+        let (took, after) = (began.elapsed(), world.engine.metrics_snapshot());
+        let blobs = after.repaired_blobs - before.repaired_blobs;
+        let bytes = after.repaired_bytes - before.repaired_bytes;
         let seconds = took.as_secs_f64();
         println!(
             "{what}: {blobs} blobs, {} MB of shards, {:.1} MB/s of shards ({:.1} MB/s of objects), {:.0} blobs/s",

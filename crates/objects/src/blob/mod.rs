@@ -302,8 +302,9 @@ impl Inner {
             tokio::select! {
                 biased;
                 deleted = deletes.next() => match deleted {
-                    Some((copy, Ok(_))) => left.copies.retain(|left| *left != copy),
-                    Some((_, Err(_))) => {}
+                    Some((copy, Ok(true))) => left.copies.retain(|left| *left != copy),
+                    // One that is not there may be on its way: its write was given up.
+                    Some((_, Ok(false) | Err(_))) => {}
                     None => return,
                 },
                 () = &mut limit => return,
