@@ -1,6 +1,6 @@
 //! Copies that go: each is deleted on its drive, by its own id.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
@@ -24,6 +24,8 @@ const PER_TURN: usize = 256;
 const AT_ONCE: usize = 1024;
 /// A drive that takes longer is not asked again in the same tour.
 const DELETE_MAX: Duration = Duration::from_secs(2);
+/// Nor is one of which so many deletes have failed.
+const FAILURES_MAX: u32 = 32;
 /// Void copies deleted in one step.
 const VOID_PER_STEP: usize = 256;
 /// When drives that had not answered are asked again, and copies that were not there are looked for again: the
@@ -39,8 +41,34 @@ enum Deleted {
     Yes,
     /// It is not there.
     Absent,
-    /// The drive has not said so.
+    /// The drive could not.
+    Failed,
+    /// The drive has not answered, or is away.
     NoAnswer,
+}
+
+/// Drives that failed deletes in a tour, and how many.
+#[derive(Default)]
+pub(super) struct Silent(HashMap<DriveId, u32>);
+
+impl Silent {
+    /// Whether it is not worth asking.
+    fn contains(&self, drive: DriveId) -> bool {
+        self.0.get(&drive).is_some_and(|&failures| failures >= FAILURES_MAX)
+    }
+
+    fn note(&mut self, drive: DriveId, deleted: Deleted) {
+        let failures = self.0.entry(drive).or_default();
+        let before = *failures;
+        *failures = match deleted {
+            Deleted::Yes | Deleted::Absent => before,
+            Deleted::Failed => before.saturating_add(1),
+            Deleted::NoAnswer => before.max(FAILURES_MAX),
+        };
+        if before < FAILURES_MAX && *failures >= FAILURES_MAX {
+            tracing::info!(%drive, "copies that go stay on a drive until it answers");
+        }
+    }
 }
 
 /// Void copies that were tried.
@@ -56,14 +84,14 @@ impl Engine {
     pub(super) async fn collect_copies(
         &self,
         filed: Vec<Filed>,
-        silent: &mut HashSet<DriveId>,
+        silent: &mut Silent,
     ) -> Result<u64, Failure> {
         let mut did = 0;
         for some in filed.chunks(PER_TURN) {
             // Of what lies on silent drives alone there is nothing to be said.
             let some: Vec<&Filed> = some
                 .iter()
-                .filter(|f| f.record.copies.iter().any(|copy| !silent.contains(&copy.drive)))
+                .filter(|f| f.record.copies.iter().any(|copy| !silent.contains(copy.drive)))
                 .chain(some.iter().filter(|f| f.record.copies.is_empty()))
                 .collect();
             if some.is_empty() {
@@ -82,7 +110,7 @@ impl Engine {
     async fn delete_copies(
         &self,
         filed: &[&Filed],
-        silent: &mut HashSet<DriveId>,
+        silent: &mut Silent,
     ) -> Result<Vec<Vec<CopyPlace>>, Failure> {
         let mut left = vec![Vec::new(); filed.len()];
         let mut wanted = Vec::new();
@@ -97,7 +125,7 @@ impl Engine {
                     tracing::error!(%blob, ?copy, "garbage that the blob's record names is kept");
                 } else if self.inner.layout.drive(copy.drive).is_none() {
                     tracing::info!(%blob, ?copy, "the drive of a copy that goes is no longer in the layout");
-                } else if silent.contains(&copy.drive) {
+                } else if silent.contains(copy.drive) {
                     push(&mut left, at, copy);
                 } else {
                     let id = ShardId { blob, index: copy.index, copy: copy.copy };
@@ -110,8 +138,8 @@ impl Engine {
         };
         let mut deletes = stream::iter(wanted).map(delete).buffer_unordered(AT_ONCE);
         while let Some((at, copy, deleted)) = deletes.next().await {
-            if deleted == Deleted::NoAnswer {
-                silent.insert(copy.drive);
+            silent.note(copy.drive, deleted);
+            if matches!(deleted, Deleted::Failed | Deleted::NoAnswer) {
                 push(&mut left, at, copy);
             }
         }
@@ -141,8 +169,8 @@ impl Engine {
                 Ok(false) | Err(ShardError::NotFound(_)) => Deleted::Absent,
                 Err(ShardError::Away(_)) => Deleted::NoAnswer,
                 Err(error) => {
-                    tracing::warn!(%drive, %error, "a copy that goes could not be deleted; it is tried again");
-                    Deleted::NoAnswer
+                    tracing::debug!(%drive, %error, "a copy that goes could not be deleted; it is tried again");
+                    Deleted::Failed
                 }
             },
             () = inner.runtime.clock.sleep(DELETE_MAX) => Deleted::NoAnswer,

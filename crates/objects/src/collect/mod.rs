@@ -25,13 +25,11 @@ mod orphans;
 mod pages;
 mod sets;
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kv::Key;
 use runtime::{Gauge, Progress, Urgency, Worker};
-use types::DriveId;
 
 pub(crate) use compact::Compactor;
 pub use orphans::{Orphan, OrphanJudge};
@@ -40,7 +38,7 @@ use crate::engine::Engine;
 use crate::error::Failure;
 use crate::schema::garbage::Candidate;
 use batch::Item;
-use copies::VoidLeft;
+use copies::{Silent, VoidLeft};
 use pages::Filed;
 
 /// Garbage records looked at in one step.
@@ -85,7 +83,7 @@ struct Tour {
     /// Changes made.
     did: u64,
     /// Drives that have not answered: they are not asked again.
-    silent: HashSet<DriveId>,
+    silent: Silent,
     unreadable: u64,
 }
 
@@ -113,7 +111,7 @@ impl Collector {
         self.seen = filed;
         // So that what was just deleted goes at once when nobody reads it.
         self.engine.report_oldest_read().await?;
-        let silent = HashSet::new();
+        let silent = Silent::default();
         Ok(Some(Tour { from: None, began: now, did: 0, silent, unreadable: 0 }))
     }
 
