@@ -272,7 +272,7 @@ fn power_cuts_lose_nothing() {
     let first = record(&recorder, dir.path(), &[]).expect("is recorded");
     let count = |place| first.points.iter().filter(|point| point.place == place).count();
     let counts = STATES.map(|(place, states)| (place, states, count(place)));
-    println!("{} calls, {} acks, {counts:?}", first.log.ops.len(), first.acks.len());
+    tracing::info!(calls = first.log.ops.len(), acks = first.acks.len(), ?counts, "recorded");
     // It has everything that the states are about.
     assert!(first.count(Call::Open, "/1.jnl") > 0, "no journal was rotated");
     assert!(first.count(Call::Unlink, "/0.jnl") > 0, "no journal was dropped");
@@ -296,5 +296,6 @@ fn power_cuts_lose_nothing() {
         };
         failures.extend(wrong.iter().map(|why| format!("again, from {point:?}, {crash:?}: {why}")));
     }
-    assert!(failures.is_empty(), "{} wrong:\n{}", failures.len(), failures.join("\n"));
+    let all = failures.join("\n");
+    assert!(failures.is_empty(), "{} wrong of a history with {counts:?}:\n{all}", failures.len());
 }
