@@ -66,7 +66,7 @@ impl Rot {
         }
     }
 
-    /// Damages about every third file of `drive`, in all ways; `other` is where exchanged files come from. Says what
+    /// Damages about every second file of `drive`, in all ways; `other` is where exchanged files come from. Says what
     /// it did. Files that the server removes meanwhile are left out.
     pub fn spoil(&mut self, drive: &Path, other: &Path) -> Vec<(Damage, PathBuf)> {
         let strangers = shard_files(other);
@@ -79,7 +79,7 @@ impl Rot {
             }
         }
         for path in shard_files(drive) {
-            if self.luck.below(3) != 0 {
+            if self.luck.below(2) != 0 {
                 continue;
             }
             let kinds = &Damage::ALL[..Damage::ALL.len() - 1];

@@ -2,9 +2,9 @@
 
 use objects::schema::{
     Etag, Home, Record, blob::Blob, body, bucket, bucket::Bucket, counter, garbage,
-    garbage::Garbage, kind_of, manifest, manifest::Manifest, object, object::Object,
-    object::Summary, part, part::Part, pulse, pulse::Pulse, reference, reference::Reference,
-    repair, repair::Repair, upload, upload::Upload,
+    garbage::Garbage, hold, hold::Hold, hold::Switch, kind_of, manifest, manifest::Manifest,
+    object, object::Object, object::Summary, part, part::Part, pulse, pulse::Pulse, reference,
+    reference::Reference, repair, repair::Repair, upload, upload::Upload,
 };
 use types::{BucketId, UploadId, VersionId};
 
@@ -22,6 +22,8 @@ pub(super) fn records(data: &[u8]) {
     one::<Reference>(data);
     one::<Garbage>(data);
     one::<Repair>(data);
+    one::<Hold>(data);
+    one::<Switch>(data);
     if let (Ok(object), Ok(summary)) = (Object::decode(data), Summary::decode(data)) {
         assert_eq!(
             (object.len, object.etag, object.last_modified),
@@ -56,7 +58,8 @@ pub(super) fn keys(data: &[u8]) {
     let _ = (bucket::parse_key(data), counter::parse_key(data), object::parse_key(data));
     let _ = (upload::parse_key(data), part::parse_key(data), pulse::parse_key(data));
     let _ = (manifest::parse_key(data), reference::parse_key(data), garbage::parse_key(data));
-    let _ = (repair::parse_key(data), objects::schema::blob::parse_key(data));
+    let _ =
+        (repair::parse_key(data), hold::parse_key(data), objects::schema::blob::parse_key(data));
     let _ = (kv::decode_text(data), Etag::parse(&String::from_utf8_lossy(data)));
 
     let mut draw = Draw(data);
