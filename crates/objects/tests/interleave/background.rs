@@ -33,7 +33,10 @@ fn scene(name: &str, given: &[Given], players: &[Player]) -> Scene {
 /// All schedules with few interruptions, the same with a fault, and random ones with more of both.
 fn play(name: &str, given: &[Given], players: &[Player]) {
     let scene = scene(name, given, players);
-    exhaust(&Scene { preemptions: Some(3), ..scene.clone() });
+    let works = |player: &&Player| matches!(player, Player::Upkeep(..));
+    // Whoever works in the background makes many calls.
+    let most = if players.len() == 2 && players.iter().filter(works).count() == 1 { 3 } else { 2 };
+    exhaust(&Scene { preemptions: Some(most), ..scene.clone() });
     exhaust(&Scene { preemptions: Some(1), faults: 1, ..scene.clone() });
     sample(&Scene { faults: 2, ..scene }, 200);
 }
@@ -141,8 +144,8 @@ fn half_encoded() -> (Vec<Given>, Vec<Player>) {
 fn a_half_encoded_blob_is_kept() {
     let (given, players) = half_encoded();
     let scene = scene("re-encode x delete of an owner and collection", &given, &players);
-    exhaust(&Scene { preemptions: Some(2), ..scene.clone() });
-    sample(&Scene { faults: 2, ..scene }, 1000);
+    exhaust(&Scene { preemptions: Some(1), ..scene.clone() });
+    sample(&Scene { faults: 2, ..scene }, 2000);
 }
 
 #[test]
@@ -238,7 +241,7 @@ fn a_reader_in_mid_stream_finishes() {
             works(engine, &["oldest-read", "collect"]),
         ];
         let scene = scene("get x overwrite and collection", &given, &players);
-        exhaust(&Scene { preemptions: Some(2), ..scene.clone() });
+        exhaust(&Scene { preemptions: Some(2 - engine), ..scene.clone() });
         sample(&Scene { faults: 2, ..scene }, 1000);
     }
 }

@@ -31,7 +31,7 @@ pub const fn blob(seed: u64) -> Content {
 
 /// Several stripes of shards.
 pub const fn long(seed: u64) -> Content {
-    Content { len: 240_000, seed }
+    Content { len: 140_000, seed }
 }
 
 impl Content {

@@ -27,6 +27,8 @@ pub enum Weakness {
     Repeats,
     /// A session never ends for its own batches.
     NoFence,
+    /// It forgets which reads are open.
+    OpenReads,
 }
 
 /// See the module.
@@ -121,7 +123,12 @@ impl Kv for Gated {
 
     async fn sessions(&self) -> Result<Vec<SessionInfo>, KvError> {
         self.desk.point(Call::Sessions).await;
-        self.inner.sessions().await
+        let mut sessions = self.inner.sessions().await?;
+        if self.weakness == Weakness::OpenReads {
+            let now = self.inner.revision().await?;
+            sessions.iter_mut().for_each(|session| session.oldest_read = now);
+        }
+        Ok(sessions)
     }
 
     async fn revision(&self) -> Result<Revision, KvError> {

@@ -1,6 +1,6 @@
 //! That the scenes can fail: each weakness of a store is noticed by one of them.
 
-use crate::bodies::{blob, inline};
+use crate::bodies::{blob, inline, long};
 use crate::explore::notices;
 use crate::gated::Weakness;
 use crate::model::Op;
@@ -27,6 +27,22 @@ fn a_store_that_forgets_what_was_read() {
 }
 
 #[test]
+fn a_repair_that_does_not_look_again() {
+    let put = Given::Op(Op::Put("a", blob(1)));
+    let given = [put, Given::Wiped, Given::Upkeep(&["sweep"]), Given::Op(Op::Delete("a"))];
+    let given = [&given[..], &[Given::Reports]].concat();
+    let players = [Player::Upkeep(0, &["repair"]), Player::Upkeep(1, &["collect"])];
+    assert!(notices(&Scene { faults: 0, ..scene(Weakness::Revision, &given, &players) }));
+}
+
+#[test]
+fn a_copy_that_is_overlooked_when_its_blob_is_encoded_again() {
+    let given = [Given::TwoDrives, Given::Op(Op::Put("a", blob(1))), Given::AllDrives];
+    let players = [Player::Upkeep(0, &["repair"]), Player::Client(1, Op::Copy("a", "b"))];
+    assert!(notices(&Scene { faults: 0, ..scene(Weakness::EmptyRange, &given, &players) }));
+}
+
+#[test]
 fn a_store_that_forgets_what_must_be_empty() {
     let players = [Player::Client(0, Op::Put("a", inline(2))), Player::Client(1, Op::DeleteBucket)];
     assert!(notices(&Scene { faults: 0, ..scene(Weakness::EmptyRange, &[], &players) }));
@@ -47,4 +63,16 @@ fn a_store_that_does_not_fence() {
         Player::Upkeep(1, &["oldest-read", "scrub", "collect"]),
     ];
     assert!(notices(&Scene { faults: 0, ..scene(Weakness::NoFence, &[], &players) }));
+}
+
+#[test]
+fn a_store_that_forgets_open_reads() {
+    let given = [Given::Op(Op::Put("a", long(1))), Given::Reports];
+    let players = [
+        Player::Client(0, Op::Get("a")),
+        Player::Client(0, Op::Delete("a")),
+        Player::Upkeep(0, &["oldest-read", "collect"]),
+    ];
+    let scene = scene(Weakness::OpenReads, &given, &players);
+    assert!(notices(&Scene { engines: 1, faults: 0, ..scene }));
 }
