@@ -149,7 +149,11 @@ impl Engine {
     async fn settled(&self, job: Box<Job>) -> Result<Look, Failure> {
         if job.reason_left(self.inner.blobs.geometry()).is_none() {
             self.remove_tasks(&job).await?;
-            self.inner.damage.repaired(job.id());
+            let mut named = job.tasks.iter().flat_map(|stored| &stored.task.copies);
+            // Reads that find corrupt what the disk has whole would file it again at once, again and again.
+            if named.all(|missed| missed.fault != Fault::Corrupt) {
+                self.inner.damage.repaired(job.id());
+            }
             return Ok(Look::Done);
         }
         Ok(Look::Reencode(job))
