@@ -20,8 +20,8 @@ impl Engine {
     /// [`Failure`]; after [`Failure::Unknown`] it may stand.
     pub async fn put_hold(&self, reason: &str, until: UnixMillis) -> Result<u64, Failure> {
         let id = self.inner.runtime.entropy.nonzero_u64();
-        // What is being collected while this commits was filed before this revision, so whoever reads afterwards
-        // does not see it referenced.
+        // What is collected by a look at the holds from before this commits had lost its last reference by then, so
+        // whoever reads afterwards does not see it referenced.
         let revision = self.inner.kv.revision().await?;
         let reason = reason.to_owned();
         let hold = Hold { v: 1, revision, reason, created_at_ms: self.now(), until_ms: until };
