@@ -253,10 +253,10 @@ async fn a_scrub_goes_on_beside_writes_and_deletes() {
     let writer = tokio::spawn({
         let store = store.clone();
         async move {
-            for n in 1..400 {
-                let len = if n % 50 == 0 { 1_100_000 } else { 5000 };
+            for n in 1..400_u64 {
+                let len = if n.is_multiple_of(50) { 1_100_000 } else { 5000 };
                 put(&store, &shard(1, n, len)).await.expect("committed");
-                if n % 3 == 0 {
+                if n.is_multiple_of(3) {
                     let gone = shard(1, n / 3, 0).id;
                     assert_eq!(store.delete(gone).await, Ok(true));
                 }

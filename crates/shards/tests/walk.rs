@@ -126,13 +126,13 @@ async fn power_fails(grown: &(SimDisk, Model), seed: u64, after: u64) -> bool {
     let start = disk.calls();
     if let Ok(store) = open(&disk, seed) {
         age(&store, &mut model).await;
-        if after % 2 == 0 {
+        if after.is_multiple_of(2) {
             store.close().await;
         }
     }
     let reached = disk.calls() > start + after;
     disk.crash(seed * 1000 + after);
-    if after % 3 == 0 {
+    if after.is_multiple_of(3) {
         // It fails again while the store recovers.
         disk.inject(Fault { call: None, after: after % 41, error, forever: true });
         drop(open(&disk, seed));
@@ -168,7 +168,7 @@ async fn a_call_fails(
         Err(_) => open(&disk, 1).expect("opened at the second try"),
     };
     age(&store, &mut model).await;
-    if after % 2 == 0 {
+    if after.is_multiple_of(2) {
         store.close().await;
     }
     let reached = disk.faults_left() == 0;
@@ -176,7 +176,7 @@ async fn a_call_fails(
     disk.heal();
     drop(store);
     // (A file system whose journal fails does not go on as if nothing were.)
-    if after % 3 != 0 && disk.last_hit() != Some(Call::SyncDir) {
+    if !after.is_multiple_of(3) && disk.last_hit() != Some(Call::SyncDir) {
         // The process was killed, and what it left in the page cache is believed, before the power fails.
         let store = open(&disk, 2).expect("opened again");
         model.check(&store).await;
