@@ -1,9 +1,7 @@
 //! What every [`Carrier`] has to do: called in one line by the tests of each.
 
 use bytes::Bytes;
-use shards::{
-    DriveState, Frame, Presence, ScrubBudget, ShardError, ShardHeader, ShardId,
-};
+use shards::{DriveState, Frame, Presence, ScrubBudget, ShardError, ShardHeader, ShardId};
 use types::limits::FRAME_BYTES;
 use types::{BlobId, CopyId, DriveId, SessionId};
 
