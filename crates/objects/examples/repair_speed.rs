@@ -207,7 +207,9 @@ fn open_drive(dir: &Path, id: DriveId) -> Arc<Store> {
     let (node, cluster) = (NodeId::new(id.get()), format!("{:032x}", 1));
     let identity = Identity { v: 1, cluster, drive: id, node, created_at_ms: 0 };
     Store::format(disk.clone(), dir, &identity).expect("a fresh directory");
-    Store::open(disk, Runtime::real(), dir, StoreOptions::default()).expect("a drive")
+    // Nothing is collected meanwhile, and all drives share a disk.
+    let options = StoreOptions { high_watermark: 1.0, ..StoreOptions::default() };
+    Store::open(disk, Runtime::real(), dir, options).expect("a drive")
 }
 
 async fn open(dir: &Path) -> World {
