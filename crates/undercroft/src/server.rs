@@ -20,7 +20,7 @@ use crate::banner::Banner;
 use crate::cluster::{Cluster, Opener};
 use crate::config::{self, KeyOrigin, Keys, Mode, ServerConfig};
 use crate::process;
-use crate::signals;
+use crate::signals::Signals;
 use crate::status::ServerStatus;
 use crate::watch::DriveWatch;
 
@@ -132,8 +132,9 @@ async fn serve_engine(
     let s3_config = s3_config(config, cluster, runtime, keys.credentials, engine);
     let s3 = tokio::spawn(api_s3::serve(s3, s3_config, until(stopped.clone())));
     let admin = tokio::spawn(admin.serve(until(stopped)));
+    let signals = Signals::listen().context("signals cannot be received")?;
     say(&banner);
-    let served = until_asked(s3, admin, stop, &*runtime.clock).await;
+    let served = until_asked(signals, s3, admin, stop, &*runtime.clock).await;
     workers.stop();
     served
 }
@@ -169,13 +170,14 @@ fn s3_config(
 
 /// Runs both servers until a signal, then lets them drain. A server that ends by itself ends the process.
 async fn until_asked(
+    signals: Signals,
     mut s3: JoinHandle<std::io::Result<()>>,
     mut admin: JoinHandle<Result<(), ServeError>>,
     stop: watch::Sender<bool>,
     clock: &dyn Clock,
 ) -> anyhow::Result<()> {
     tokio::select! {
-        asked = signals::asked_to_end() => asked.context("signals cannot be received")?,
+        () = signals.asked_to_end() => {}
         ended = &mut s3 => {
             ended.context("the S3 listener failed")?.context("the S3 listener failed")?;
             bail!("the S3 listener ended by itself");
