@@ -103,7 +103,8 @@ impl Throttle {
             let yields = urgency != Urgency::Repair
                 && self.urgent.load(Ordering::Acquire) > 0
                 && now < asked + YIELD_MAX;
-            let rests = now < self.state.lock().rest_until && self.is_busy();
+            let rest = self.state.lock().rest_until.saturating_sub(now);
+            let rests = !rest.is_zero() && self.is_busy();
             if !yields && !rests {
                 drop(waiting);
                 let mut state = self.state.lock();
@@ -113,7 +114,8 @@ impl Throttle {
                 return Turn { throttle: self, number, began: now, permit };
             }
             drop(permit);
-            self.clock.sleep(LOOK).await;
+            let wait = if yields { LOOK } else { rest.min(LOOK) };
+            self.clock.sleep(wait.max(Duration::from_millis(1))).await;
         }
     }
 }

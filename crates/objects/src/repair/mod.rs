@@ -32,9 +32,9 @@ pub(crate) use mend::{Job, TURN};
 use queue::{Queue, Queued};
 
 /// Tasks looked at together.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 64;
 /// Small blobs made whole together.
-const SMALL_AT_ONCE: usize = 8;
+const SMALL_AT_ONCE: usize = 32;
 /// Up to this length a blob is small.
 const SMALL_BYTES: u64 = 1 << 20;
 /// How often the tasks are gone over when nothing was filed here.
