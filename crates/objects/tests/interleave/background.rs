@@ -19,9 +19,15 @@ fn asks(engine: usize, op: Op) -> Player {
 }
 
 fn scene(name: &str, given: &[Given], players: &[Player]) -> Scene {
+    let engine = |player: &Player| match player {
+        Player::Client(engine, _) | Player::Upkeep(engine, _) | Player::EndsSession(engine) => {
+            *engine
+        }
+    };
     Scene {
         name: name.to_owned(),
-        engines: 2,
+        // One that does nothing would report no reads, and hold collection back.
+        engines: players.iter().map(engine).max().unwrap_or(0) + 1,
         given: given.to_vec(),
         players: players.to_vec(),
         faults: 0,
@@ -39,6 +45,11 @@ fn play(name: &str, given: &[Given], players: &[Player]) {
     exhaust(&Scene { preemptions: Some(most), ..scene.clone() });
     exhaust(&Scene { preemptions: Some(1), faults: 1, ..scene.clone() });
     sample(&Scene { faults: 2, ..scene }, 200);
+}
+
+/// What is unreferenced has been filed as such, and no read is older: what comes next is that it goes.
+fn sealed(given: &[Given]) -> Vec<Given> {
+    [given, &[Given::Reports, Given::Upkeep(&["collect"]), Given::Reports]].concat()
 }
 
 fn damaged() -> Vec<Given> {
@@ -82,6 +93,8 @@ fn repair_meets_repair_and_scrubs() {
 fn repair_meets_collection() {
     let given = [damaged(), vec![Given::Op(Op::Delete("a")), Given::Reports]].concat();
     play("repair x collection", &given, &[works(0, &["repair"]), works(1, &["collect"])]);
+    let given = sealed(&given);
+    play("repair x collection, the end", &given, &[works(0, &["repair"]), works(1, &["collect"])]);
     play(
         "repair x delete and collection",
         &[damaged(), vec![Given::Reports]].concat(),
@@ -120,6 +133,12 @@ fn encoding_again_meets_collection() {
     );
     let gone = [small(), vec![Given::Op(Op::Delete("a")), Given::Reports]].concat();
     play("re-encode x collection", &gone, &[works(0, &["repair"]), works(1, &["collect"])]);
+    let gone = sealed(&gone);
+    play(
+        "re-encode x collection, the end",
+        &gone,
+        &[works(0, &["repair"]), works(1, &["collect"])],
+    );
     play("re-encode x re-encode", &small(), &[works(0, &["repair"]), works(1, &["repair"])]);
     play(
         "re-encode x get and collection",
@@ -162,14 +181,14 @@ fn collection_meets_clients() {
     ] {
         play(name, &given, &[works(0, &["collect"]), asks(1, other)]);
     }
-    let given = [op(Op::Put("a", blob(1))), op(Op::Delete("a")), Given::Reports];
-    play("collection x put", &given, &[works(0, &["collect"]), asks(1, Op::Put("a", blob(2)))]);
-    play("collection x collection", &given, &[works(0, &["collect"]), works(1, &["collect"])]);
-    play(
-        "collection x end of the bucket",
-        &given,
-        &[works(0, &["collect"]), asks(1, Op::DeleteBucket)],
-    );
+    let filed = [op(Op::Put("a", blob(1))), op(Op::Delete("a")), Given::Reports];
+    for given in [filed.to_vec(), sealed(&filed)] {
+        let collects = works(0, &["collect"]);
+        let players = |other| [collects.clone(), other];
+        play("collection x put", &given, &players(asks(1, Op::Put("a", blob(2)))));
+        play("collection x collection", &given, &players(works(1, &["collect"])));
+        play("collection x end of the bucket", &given, &players(asks(1, Op::DeleteBucket)));
+    }
 }
 
 #[test]
@@ -221,11 +240,11 @@ fn a_source_goes_while_it_is_copied() {
         let players = [
             asks(0, Op::Copy("a", "b")),
             asks(engine, Op::Delete("a")),
-            works(engine, &["oldest-read", "collect"]),
-            works(0, &["oldest-read"]),
+            works(engine, &["oldest-read", "collect", "collect"]),
+            works(0, &["oldest-read", "oldest-read"]),
         ];
         let scene = scene("copy x delete and collection", &given, &players);
-        exhaust(&Scene { preemptions: Some(2), ..scene.clone() });
+        exhaust(&Scene { preemptions: Some(2 - engine), ..scene.clone() });
         sample(&Scene { faults: 2, ..scene }, 1000);
     }
 }
@@ -237,11 +256,11 @@ fn a_reader_in_mid_stream_finishes() {
         let players = [
             asks(0, Op::Get("a")),
             asks(engine, Op::Put("a", inline(2))),
-            works(0, &["oldest-read"]),
-            works(engine, &["oldest-read", "collect"]),
+            works(0, &["oldest-read", "oldest-read"]),
+            works(engine, &["oldest-read", "collect", "collect"]),
         ];
         let scene = scene("get x overwrite and collection", &given, &players);
-        exhaust(&Scene { preemptions: Some(2 - engine), ..scene.clone() });
+        exhaust(&Scene { preemptions: Some(1), ..scene.clone() });
         sample(&Scene { faults: 2, ..scene }, 1000);
     }
 }

@@ -30,7 +30,8 @@ fn a_store_that_forgets_what_was_read() {
 fn a_repair_that_does_not_look_again() {
     let put = Given::Op(Op::Put("a", blob(1)));
     let given = [put, Given::Wiped, Given::Upkeep(&["sweep"]), Given::Op(Op::Delete("a"))];
-    let given = [&given[..], &[Given::Reports]].concat();
+    let ended = [Given::Reports, Given::Upkeep(&["collect"]), Given::Reports];
+    let given = [&given[..], &ended].concat();
     let players = [Player::Upkeep(0, &["repair"]), Player::Upkeep(1, &["collect"])];
     assert!(notices(&Scene { faults: 0, ..scene(Weakness::Revision, &given, &players) }));
 }
