@@ -101,14 +101,11 @@ pub(crate) fn keep_segment(drive: &Drive, number: u64, why: &str) -> io::Result<
     drive.disk.sync_dir(&segments_dir(&drive.dir))
 }
 
-/// Copies what is in segment `number` from `offset` on there, durably, unless it is all zero. The file is as it was.
+/// Copies what is in segment `number` from `offset` on there, durably. The file is as it was.
 pub(crate) fn keep_tail(drive: &Drive, number: u64, offset: u64) -> io::Result<()> {
     let path = segment_path(&drive.dir, number);
     let file = drive.disk.open(&path, false)?;
     let end = file.len()?;
-    if is_zero(&*file, offset)? {
-        return Ok(());
-    }
     let bytes = end - offset;
     let turn = prepare(drive, bytes)?;
     let kept = dir(drive).join(format!("{turn:016x}-{number:016x}-{offset:016x}.part"));

@@ -224,6 +224,25 @@ async fn torn_drive(append: &[u8]) -> (SimDisk, u64) {
 }
 
 #[tokio::test]
+async fn a_write_that_was_cut_short_leaves_nothing_behind() {
+    // As when the process is killed in the middle of a group: any beginning of what it was writing.
+    for (kept, cut) in [(3, 1), (3, 50), (3, 88), (3, 500), (3, 2000), (0, 1), (0, 700)] {
+        let (disk, end) = torn_drive(&[]).await;
+        let path = segments(&disk)[0].clone();
+        let one = (end - 1024) / 3;
+        let file = disk.open(&path, true).expect("opened");
+        // The last record but one is whole, the next begins.
+        let len = 1024 + one * kept.min(2) + cut.min(one - 1);
+        file.set_len(len).expect("cut");
+        file.sync().expect("synced");
+        let store = open(&disk, 1).expect("opened");
+        assert_eq!(list_all(&store, 10).await.len() as u64, kept.min(2), "{kept} {cut}");
+        assert_eq!(names(&disk, "/drive/quarantine"), Vec::<String>::new(), "{kept} {cut}");
+        put(&store, &shard(2, 1, 2000)).await.expect("committed");
+    }
+}
+
+#[tokio::test]
 async fn what_is_cut_off_is_kept_unless_it_is_nothing() {
     let (disk, end) = torn_drive(&[0; 5000]).await;
     drop(open(&disk, 1).expect("opened"));

@@ -205,7 +205,7 @@ fn load(
             let scan = scan::scan(file, number, salt, Trust::WholeRecords).map_err(failed)?;
             let loaded = if !scan.shards.is_empty() || !scan.deletes.is_empty() {
                 Loaded::Open(scan)
-            } else if quarantine::is_zero(file, SEGMENT_RECORDS_OFFSET).map_err(failed)? {
+            } else if is_nothing(file, SEGMENT_RECORDS_OFFSET, number, salt).map_err(failed)? {
                 Loaded::Unfinished
             } else {
                 Loaded::Unreadable("none of its records verifies")
@@ -249,12 +249,27 @@ fn relog(
     }
 }
 
+/// Whether what stands behind the last record is no loss: zeroes, or a write that never came to its end.
+fn is_nothing(file: &dyn File, offset: u64, number: u64, salt: u64) -> io::Result<bool> {
+    Ok(scan::is_torn_write(file, offset, number, salt)? || quarantine::is_zero(file, offset)?)
+}
+
+/// Keeps what stands behind the last record of a segment, unless it is nothing.
+fn keep_tail(drive: &Drive, item: &Unsealed, path: &Path) -> io::Result<()> {
+    let file = drive.disk.open(path, false)?;
+    let (number, salt) = (item.segment.number(), item.segment.salt());
+    if is_nothing(&*file, item.end, number, salt)? {
+        return Ok(());
+    }
+    quarantine::keep_tail(drive, number, item.end)
+}
+
 /// Cuts the torn tail and writes the footer. When that fails the index stays in memory, and the next start
 /// tries again.
 fn seal(drive: &Drive, item: &Unsealed) {
     let path = segment_path(&drive.dir, item.segment.number());
     let dead: Vec<DeadRecord> = item.deletes.iter().map(|(_, record)| *record).collect();
-    if let Err(error) = quarantine::keep_tail(drive, item.segment.number(), item.end) {
+    if let Err(error) = keep_tail(drive, item, &path) {
         // Without a copy nothing is cut.
         item.segment.leave();
         drive.write_failed("copy the end of", &path, &error);

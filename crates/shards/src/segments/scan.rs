@@ -43,6 +43,28 @@ impl Scan {
     }
 }
 
+/// Whether what stands at `offset` is what a process leaves that ended in the middle of a write: the beginning of a
+/// record that the file does not hold to its end. Nothing of that was ever acknowledged.
+///
+/// # Errors
+/// When the disk fails a read.
+pub(crate) fn is_torn_write(
+    file: &dyn File,
+    offset: u64,
+    number: u64,
+    salt: u64,
+) -> io::Result<bool> {
+    let rest = file.len()?.saturating_sub(offset);
+    if rest < RECORD_HEADER_BYTES as u64 {
+        return Ok(true);
+    }
+    let header = file.read_vec(RECORD_HEADER_BYTES, offset, true)?;
+    Ok(codec::decode_record(&header, salt).is_ok_and(|record| {
+        let is_here = record.segment == number && record.offset == offset;
+        is_here && record.disk_len().is_none_or(|len| len > rest)
+    }))
+}
+
 /// Reads in steps of this many bytes.
 const WINDOW_BYTES: u64 = 4 << 20;
 
