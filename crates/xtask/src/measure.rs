@@ -4,6 +4,8 @@
 //! one measurement behind the other. Prints a table to paste. Not a test: a figure proves nothing about
 //! correctness, and the machine may be busy with something else.
 
+mod background;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -30,6 +32,9 @@ pub(crate) struct MeasureArgs {
     /// Data nodes.
     #[arg(long, default_value_t = 5)]
     nodes: u16,
+    /// Instead of the table: how fast scrub and repair are, and what they cost clients.
+    #[arg(long)]
+    background: bool,
 }
 
 /// One row: name, operation, size, connections, further flags.
@@ -85,6 +90,8 @@ struct Server {
 struct Subject {
     child: Child,
     endpoint: String,
+    /// `http://host:port` of the admin listener.
+    admin: String,
 }
 
 impl Drop for Subject {
@@ -111,6 +118,16 @@ pub(crate) fn run(root: &Path, args: &MeasureArgs) -> anyhow::Result<()> {
         bail!("{} exists: remove it or name another --dir", dir.display());
     }
     let subject = start(&binary, &dir, args.nodes)?;
+    if args.background {
+        background::measure(&binary, &subject, &dir, &args.duration)?;
+    } else {
+        table(&binary, &subject, args)?;
+    }
+    drop(subject);
+    std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))
+}
+
+fn table(binary: &Path, subject: &Subject, args: &MeasureArgs) -> anyhow::Result<()> {
     println!(
         "| what | requests/s | MB/s | p50 ms | p90 ms | p99 ms | max ms | errors | server CPU-ms/request | server CPU-s/GiB | server RSS peak MB |"
     );
@@ -118,7 +135,7 @@ pub(crate) fn run(root: &Path, args: &MeasureArgs) -> anyhow::Result<()> {
     for (name, op, size, concurrency, more) in ROWS {
         let flags = ["--op", op, "--size", size, "--concurrency", concurrency];
         let flags = [&flags[..], &["--duration", &args.duration], more].concat();
-        print_row(name, &bench(&binary, &subject, &flags)?);
+        print_row(name, &bench(binary, subject, &flags)?);
     }
     let objects = args.list_objects.to_string();
     let list = ["--op", "list", "--size", "0", "--objects", &objects, "--duration", &args.duration];
@@ -127,12 +144,11 @@ pub(crate) fn run(root: &Path, args: &MeasureArgs) -> anyhow::Result<()> {
             "1" => &["--concurrency", "1", "--prefix", "list/", "--keep"],
             _ => &["--concurrency", "2", "--prefix", "list/", "--keep", "--prepared"],
         };
-        let report = bench(&binary, &subject, &[&list[..], keep].concat())?;
+        let report = bench(binary, subject, &[&list[..], keep].concat())?;
         let keys = report.keys_listed.unwrap_or(0) as f64 / report.seconds;
         print_row(&format!("{name} over {objects} keys: {keys:.0} keys/s"), &report);
     }
-    drop(subject);
-    std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))
+    Ok(())
 }
 
 fn start(binary: &Path, dir: &Path, nodes: u16) -> anyhow::Result<Subject> {
@@ -147,16 +163,16 @@ fn start(binary: &Path, dir: &Path, nodes: u16) -> anyhow::Result<Subject> {
         .with_context(|| format!("cannot start {}", binary.display()))?;
     let stdout = child.stdout.take().context("the server has no standard output")?;
     let mut lines = BufReader::new(stdout).lines();
-    let endpoint = lines.by_ref().map_while(Result::ok).find_map(|line| {
-        let line = line.trim();
-        line.starts_with("S3 endpoint")
-            .then(|| line.split_whitespace().last().map(str::to_owned))?
-    });
+    let mut url = |start: &str| {
+        let line = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with(start))?;
+        line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned)
+    };
+    let endpoints = (url("S3 endpoint"), url("Admin endpoint"));
     // The rest of the banner is read away, so that the server never waits for a reader.
     std::thread::spawn(move || lines.for_each(drop));
-    match endpoint {
-        Some(endpoint) => Ok(Subject { child, endpoint }),
-        None => bail!("the server ended without naming its endpoint"),
+    match endpoints {
+        (Some(endpoint), Some(admin)) => Ok(Subject { child, endpoint, admin }),
+        _ => bail!("the server ended without naming its endpoints"),
     }
 }
 
